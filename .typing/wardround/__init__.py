@@ -1,0 +1,1 @@
+../../wardround/__init__.py

@@ -1,0 +1,1 @@
+../../wardround/__main__.py

@@ -1,0 +1,1 @@
+../../wardround/api.py

@@ -1,0 +1,1 @@
+../../wardround/cli.py

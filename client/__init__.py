@@ -1,0 +1,1 @@
+"""What a hospital runs: policy, cohort, training, release. Never imports the server."""

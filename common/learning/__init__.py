@@ -1,0 +1,1 @@
+"""Models, per-patient losses, the public feature path, metrics."""

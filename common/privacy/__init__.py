@@ -1,0 +1,1 @@
+"""DP events, accounting, calibration, cryptographic noise. No patient data."""

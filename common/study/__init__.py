@@ -1,0 +1,1 @@
+"""The study as data: features, outcomes, the signed public terms."""

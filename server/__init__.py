@@ -1,0 +1,1 @@
+"""What the coordinator runs: the study's state machine, admission, aggregation. Never imports the client."""

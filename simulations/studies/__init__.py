@@ -1,0 +1,1 @@
+"""Study protocols for public cohorts, as data."""

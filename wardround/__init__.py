@@ -1,0 +1,1 @@
+"""Wardround: one model across hospitals, while every patient's data stays at home."""
