@@ -1,0 +1,45 @@
+"""The ClientApp: unpacks an envelope, lets the site answer, packs the reply. The same everywhere.
+
+Which site a node is comes from the node's own configuration, never from a message. Whatever goes wrong outside the
+site's own refusals leaves as one constant error, because Flower sends exception texts to the server.
+"""
+
+from collections.abc import Callable
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from wardround.client.site import Site
+from wardround.common.flower.records import pack, unpack
+
+SiteFor = Callable[[Context], Site]
+
+
+class SiteFailed(RuntimeError):  # noqa: N818  (Flower shows the class name to the server; it says all it may)
+    """What the server sees of any unexpected failure at a site."""
+
+
+def client_app(site_for: SiteFor) -> ClientApp:
+    """A Flower ClientApp that answers for the site of its node.
+
+    Args:
+        site_for: Finds or opens the site that a node's configuration names.
+    """
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return _answer(message, site_for(context))
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        return _answer(message, site_for(context))
+
+    return app
+
+
+def _answer(message: Message, site: Site) -> Message:
+    try:
+        return Message(pack(site.answer(unpack(message.content))), reply_to=message)
+    except Exception:
+        raise SiteFailed from None

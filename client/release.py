@@ -1,0 +1,117 @@
+"""The one door through which anything computed from patients leaves a site.
+
+Order, each step durable before the next: reserve the study (at approval), spend the attempt (before training), keep
+the reply in the outbox, settle it in the ledger, let it go. A crash between any two can only over-count.
+
+Guarantees:
+    - Bytes leave only after their charge is on disk, and only the bytes whose digest the ledger holds.
+    - The same attempt always gets identical bytes; a new attempt is a new charge and fresh noise.
+    - No reservation is made that could take the patient pool above the policy's lifetime cap.
+"""
+
+from pathlib import Path
+
+from wardround.client.policy import SitePolicy
+from wardround.common.durable import write_atomic
+from wardround.common.errors import PolicyRefusal, TrustError
+from wardround.common.formats import digest
+from wardround.common.learning.exchange import Receipt
+from wardround.common.privacy.accounting import epsilon
+from wardround.common.privacy.events import DpEvent, GaussianSteps
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.ledger import Ledger
+
+
+class ReleaseDoor:
+    """Charges the ledger and keeps what may leave.
+
+    Args:
+        policy: The site's own limits.
+        ledger: The open ledger of the patient pool.
+        outbox: Folder for replies; must exist.
+    """
+
+    def __init__(self, policy: SitePolicy, ledger: Ledger, outbox: Path) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._outbox = outbox
+
+    def reserve(self, protocol: StudyProtocol) -> None:
+        """Reserve the whole study, rounds times attempts, if the lifetime cap allows it.
+
+        Raises:
+            PolicyRefusal: The cap would be exceeded. The message is for the site; nothing of it is ever sent.
+        """
+        if self._ledger.has_open(protocol.study.name, protocol.digest):
+            return
+        releases = protocol.federation.rounds * protocol.federation.attempts
+        if self._policy.cohort == "private":
+            self._check_cap(protocol, releases)
+        self._ledger.reserve(protocol.study.name, protocol.digest, protocol.event(), releases)
+
+    def _check_cap(self, protocol: StudyProtocol, releases: int) -> None:
+        after = [*self._ledger.exposure(), _times(protocol.event(), releases)]
+        claim = epsilon(after, self._policy.delta)
+        if claim > self._policy.epsilon_cap:
+            spent = epsilon(self._ledger.exposure(), self._policy.delta)
+            raise PolicyRefusal(
+                f"study {protocol.study.name} could take this patient pool to epsilon {claim:g} at delta "
+                f"{self._policy.delta:g}; the lifetime cap is {self._policy.epsilon_cap:g} and {spent:g} is in use",
+                advice="ask for fewer rounds or attempts or more noise; only the site itself can raise its cap",
+            )
+
+    def charge(self, protocol: StudyProtocol, round_: int, attempt: int, base_model: str) -> Receipt:
+        """Charge one attempt, durably, before any patient is read for it.
+
+        Raises:
+            TrustError: The attempt is a replay, out of order, or beyond the reservation.
+        """
+        self._ledger.spend(protocol.study.name, protocol.digest, round_, attempt, base_model)
+        sequence, head = self._ledger.head
+        return Receipt(event=protocol.event(), ledger_seq=sequence, ledger_head=head)
+
+    def sent(self, protocol: StudyProtocol, round_: int, attempt: int) -> bytes | None:
+        """The reply that already left for this attempt, or None where none did.
+
+        Raises:
+            TrustError: The ledger says that bytes left, and the outbox no longer holds them.
+        """
+        expected = self._ledger.settled(protocol.study.name, protocol.digest, round_, attempt)
+        if expected is None:
+            return None
+        path = self._path(protocol, round_, attempt)
+        reply = path.read_bytes() if path.exists() else b""
+        if digest(reply) != expected:
+            raise TrustError(
+                f"the ledger says that round {round_}, attempt {attempt} was answered; the kept reply is not that",
+                advice="the coordinator must start a new attempt; different bytes for one charge never leave",
+            )
+        return reply
+
+    def let_go(self, protocol: StudyProtocol, round_: int, attempt: int, reply: bytes) -> bytes:
+        """Keep the reply, settle its charge, and only then hand it out. Earlier replies of the study are dropped."""
+        path = self._path(protocol, round_, attempt)
+        write_atomic(path, reply, mode=0o600)
+        self._ledger.settle(protocol.study.name, protocol.digest, round_, attempt, digest(reply))
+        for old in self._outbox.glob(f"{protocol.digest[:16]}-*.reply"):
+            if old != path:
+                old.unlink()
+        return reply
+
+    def close(self, protocol: StudyProtocol) -> None:
+        """The study is over: what was reserved and never spent is free again."""
+        if self._ledger.has_open(protocol.study.name, protocol.digest):
+            self._ledger.close_study(protocol.study.name, protocol.digest)
+
+    def _path(self, protocol: StudyProtocol, round_: int, attempt: int) -> Path:
+        return self._outbox / f"{protocol.digest[:16]}-{round_}-{attempt}.reply"
+
+
+def _times(event: DpEvent, releases: int) -> DpEvent:
+    if isinstance(event, GaussianSteps):
+        return GaussianSteps(
+            noise_multiplier=event.noise_multiplier,
+            sample_rate=event.sample_rate,
+            steps=event.steps * releases,
+        )
+    return event

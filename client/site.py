@@ -1,0 +1,158 @@
+"""The state machine of a hospital: it answers signed tasks, refuses by default, and knows nothing of Flower.
+
+A task is answered only if the coordinator that this site pinned signed it, for this site, under a protocol that this
+site approved by digest, in order, and with a base model of finite numbers in the declared shapes. Every refusal
+leaves as one code and a reference; the reason stays in the site's own file.
+
+Source of the rules: the site's part of "One round" in the architecture notes; the pattern is python-tuf's
+`TrustedMetadataSet`.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from wardround.client.release import ReleaseDoor
+from wardround.common.durable import append_line
+from wardround.common.errors import TrustError, WardroundError
+from wardround.common.learning.exchange import (
+    DECLINED,
+    FINISH,
+    FINISHED,
+    PRESENT,
+    ROLL_CALL,
+    TASK,
+    UPDATE,
+    pack_update,
+    refusal,
+)
+from wardround.common.learning.parameters import Parameters, check_like, from_bytes, parameters_digest
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.envelope import Envelope, open_envelope, seal
+from wardround.common.trust.identity import Roster, SigningKey
+
+REFUSALS = "refusals.jsonl"
+
+
+class Trainer(Protocol):
+    """What a site needs of its cohort: the shapes of the model, and one round of training."""
+
+    def initial(self) -> Parameters:
+        """The public initial model, which fixes names and shapes."""
+        ...
+
+    def train(self, base: Parameters, round_: int) -> Parameters:
+        """The update of one round: local model minus base, private if the protocol says so."""
+        ...
+
+
+class Site:
+    """One hospital in one study.
+
+    Args:
+        folder: The site's own folder, for the refusal file.
+        name: As in the roster.
+        key: The site's identity.
+        roster: Pinned public keys.
+        protocol: The protocol this site approved.
+        door: Where replies are charged and kept.
+        trainer: The cohort behind the door; opened on the first task.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        key: SigningKey,
+        roster: Roster,
+        protocol: StudyProtocol,
+        door: ReleaseDoor,
+        trainer: Trainer,
+    ) -> None:
+        self.name = name
+        self._refusals = folder / REFUSALS
+        self._key = key
+        self._roster = roster
+        self._protocol = protocol
+        self._door = door
+        self._trainer = trainer
+        self._answers: Mapping[str, object] = {}
+
+    def answer(self, data: bytes) -> bytes:
+        """Answer one message from the coordinator.
+
+        Returns:
+            A signed envelope: an update, a confirmation, or `declined` with a reference.
+
+        Raises:
+            TrustError: Not even a refusal is due, because the coordinator did not sign this for this site.
+        """
+        envelope = open_envelope(
+            data,
+            self._roster,
+            study=self._protocol.study.name,
+            protocol_digest=self._protocol.digest,
+            sender=self._roster.coordinator,
+        )
+        if envelope.header.kind == ROLL_CALL:
+            return self._reply(envelope, PRESENT, b"")
+        if envelope.header.receiver != self.name:
+            raise TrustError(f"a message for {envelope.header.receiver!r} reached {self.name!r}")
+        try:
+            return self._work(envelope)
+        except WardroundError as error:
+            return self._reply(envelope, DECLINED, refusal(self._note(envelope, error)))
+
+    def _work(self, envelope: Envelope) -> bytes:
+        match envelope.header.kind:
+            case "task":
+                return self._train(envelope)
+            case "finish":
+                self._door.close(self._protocol)
+                return self._reply(envelope, FINISHED, b"")
+        raise TrustError(f"expected {TASK!r} or {FINISH!r}, found {envelope.header.kind!r}")
+
+    def _train(self, envelope: Envelope) -> bytes:
+        round_, attempt = envelope.header.round, envelope.header.attempt
+        if (sent := self._door.sent(self._protocol, round_, attempt)) is not None:
+            return sent
+        base = check_like(from_bytes(envelope.body), self._trainer.initial())
+        base_model = parameters_digest(base)
+        if base_model != envelope.header.base_model:
+            raise TrustError("the base model is not the one that the envelope names")
+        receipt = self._door.charge(self._protocol, round_, attempt, base_model)
+        update = self._trainer.train(base, round_)
+        reply = self._reply(envelope, UPDATE, pack_update(receipt, update))
+        return self._door.let_go(self._protocol, round_, attempt, reply)
+
+    def _reply(self, asked: Envelope, kind: str, body: bytes) -> bytes:
+        return seal(
+            self._key,
+            body,
+            kind=kind,
+            study=self._protocol.study.name,
+            protocol_digest=self._protocol.digest,
+            round=asked.header.round,
+            attempt=asked.header.attempt,
+            sender=self.name,
+            receiver=self._roster.coordinator,
+            base_model=asked.header.base_model,
+        )
+
+    def _note(self, envelope: Envelope, error: WardroundError) -> str:
+        """Write the reason down at the site; return the reference, which tells an outsider nothing."""
+        reference = secrets.token_hex(4)
+        line = {
+            "reference": reference,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kind": envelope.header.kind,
+            "round": envelope.header.round,
+            "attempt": envelope.header.attempt,
+            "reason": error.diagnostics(),
+        }
+        append_line(self._refusals, json.dumps(line).encode())
+        return reference

@@ -1,0 +1,46 @@
+"""The only module that touches private names of Flower. Verified against flwr 1.41.
+
+Every name here has a contract test, so that an upgrade of Flower fails loudly and in one place.
+"""
+
+import logging
+import os
+import uuid
+
+from flwr.app import Message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+__all__ = ["NodeInfo", "Run", "become_task", "deliver", "name_message", "quieten"]
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+
+def become_task() -> None:
+    """Give this process the identity that `Message(...)` demands outside Flower's own runtime."""
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+
+
+def name_message(message: Message) -> str:
+    """Give a message the identifier that a SuperLink would give it."""
+    identifier = str(uuid.uuid4())
+    message.metadata.__dict__["_message_id"] = identifier
+    return identifier
+
+
+def deliver(message: Message) -> Message:
+    """What arrives when a message is sent: rebuilt from its wire bytes, sharing no object with the sender."""
+    identifier = message.metadata.message_id
+    wire = message_to_proto(message).SerializeToString()
+    arrived = message_from_proto(ProtoMessage.FromString(wire))
+    arrived.metadata.__dict__["_message_id"] = identifier
+    return arrived
+
+
+def quieten() -> None:
+    """Keep Flower's own log lines off a researcher's terminal; ours say what matters."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)

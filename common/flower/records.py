@@ -1,0 +1,33 @@
+"""Our envelopes as Flower records, and back.
+
+Flower carries bytes; it is not believed. Whatever else a record holds (a claimed number of examples, metrics,
+a configuration) is not even looked at.
+"""
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, RecordDict
+
+from wardround.common.errors import TrustError
+
+_KEY = "envelope"
+
+
+def pack(envelope: bytes) -> RecordDict:
+    """One envelope as the content of a Flower message (an array record, which Flower sends in chunks)."""
+    array = Array(np.frombuffer(envelope, dtype=np.uint8))
+    return RecordDict({_KEY: ArrayRecord({_KEY: array})})
+
+
+def unpack(content: RecordDict) -> bytes:
+    """The envelope of a message's content.
+
+    Raises:
+        TrustError: There is none; nothing else in the content is read.
+    """
+    record = content.array_records.get(_KEY)
+    if record is None or _KEY not in record:
+        raise TrustError("expected one envelope in the message, found none")
+    try:
+        return bytes(record[_KEY].numpy().tobytes())
+    except (ValueError, TypeError, EOFError):
+        raise TrustError("the envelope's array cannot be read") from None

@@ -1,0 +1,69 @@
+"""What a reply must be before it counts: pure, bytes in, verdict out.
+
+A reply is admitted only if it is signed by the site it was asked from, answers exactly this task, charges exactly
+the protocol's price, and holds finite numbers in the model's shapes. Everything else is refused with a reason for
+the log; nothing a site sends can crash or steer a round beyond its own weighted update.
+"""
+
+from dataclasses import dataclass
+
+from wardround.common.errors import TrustError
+from wardround.common.formats import digest
+from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
+from wardround.common.learning.parameters import Parameters, check_like
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.envelope import open_envelope
+from wardround.common.trust.identity import Roster
+from wardround.server.study import RoundTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """An update that counts."""
+
+    update: Parameters
+    receipt: Receipt
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A site without an update in this attempt, and why, in words that may be logged."""
+
+    reason: str
+
+
+def admit(
+    reply: bytes, *, sender: str, task: RoundTask, protocol: StudyProtocol, roster: Roster
+) -> Admitted | Refused:
+    """Judge one reply.
+
+    Args:
+        reply: The envelope as it arrived.
+        sender: The site that was asked.
+        task: What it was asked.
+        protocol: The public terms; the receipt must charge exactly `protocol.event()`.
+        roster: Public keys.
+    """
+    try:
+        envelope = open_envelope(
+            reply,
+            roster,
+            study=protocol.study.name,
+            protocol_digest=protocol.digest,
+            round=task.round,
+            attempt=task.attempt,
+            sender=sender,
+            receiver=roster.coordinator,
+            base_model=task.base_model,
+        )
+        if envelope.header.kind == DECLINED:
+            return Refused(reason=f"declined, reference {refusal_reference(envelope.body)}")
+        if envelope.header.kind != UPDATE:
+            raise TrustError(f"expected an update, found {envelope.header.kind!r}")
+        receipt, update = unpack_update(envelope.body)
+        if receipt.event != protocol.event():
+            raise TrustError("the receipt charges another event than the protocol declares")
+        return Admitted(update=check_like(update, task.base), receipt=receipt, sha256=digest(envelope.body))
+    except TrustError as error:
+        return Refused(reason=str(error))

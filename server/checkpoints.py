@@ -1,0 +1,72 @@
+"""The coordinator's checkpoint: one file, replaced atomically after every attempt.
+
+Safetensors with our format header in its metadata. A coordinator that dies resumes at the attempt it was in; sites
+that had answered send the identical bytes again, so no privacy is spent twice.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from wardround.common.durable import write_atomic
+from wardround.common.errors import StorageError
+from wardround.common.formats import check_header, header
+from wardround.common.learning.parameters import Parameters
+from wardround.server.optimisers import ServerState
+from wardround.server.study import Progress
+
+FORMAT = "wardround-checkpoint"
+VERSION = 1
+
+
+def write(path: Path, progress: Progress, protocol_digest: str) -> None:
+    """Replace the checkpoint.
+
+    Raises:
+        StorageError: The disk is full; the previous checkpoint is untouched.
+    """
+    arrays = {f"model.{name}": np.ascontiguousarray(array) for name, array in progress.parameters.items()}
+    arrays |= {f"state.{name}": array for name, array in progress.state.to_arrays().items()}
+    facts = {
+        **header(FORMAT, VERSION),
+        "protocol": protocol_digest,
+        "rounds": progress.rounds,
+        "attempts": progress.attempts,
+        "layers": list(progress.parameters),
+    }
+    write_atomic(path, save(arrays, metadata={"wardround": json.dumps(facts)}))
+
+
+def read(path: Path, protocol_digest: str) -> Progress | None:
+    """The last checkpoint, or None where there is none yet.
+
+    Raises:
+        StorageError: The file is damaged, from a newer release, or belongs to another protocol.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), framework="numpy") as found:
+            facts = json.loads((found.metadata() or {}).get("wardround", "{}"))
+            arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError):
+        raise StorageError(
+            f"{path} is damaged", advice="it is replaced atomically, so the disk or a person changed it; start anew"
+        ) from None
+    check_header(facts, name=FORMAT, version=VERSION, where=str(path))
+    if facts["protocol"] != protocol_digest:
+        raise StorageError(
+            f"{path} belongs to another protocol ({facts['protocol'][:12]}, not {protocol_digest[:12]})",
+            advice="use another run folder for a changed study",
+        )
+    model: Parameters = {name: arrays[f"model.{name}"] for name in facts["layers"]}
+    state = {name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")}
+    return Progress(
+        rounds=facts["rounds"],
+        attempts=facts["attempts"],
+        parameters=model,
+        state=ServerState.from_arrays(state),
+    )

@@ -1,0 +1,108 @@
+"""The coordinator of one study: its key, roster, state machine and files, without Flower.
+
+Everything durable is written here, in this order: the study log's line, then the checkpoint. After a crash between
+the two, the attempt is asked again, the sites resend identical bytes, and the log's line is recognised as written.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wardround.common.errors import TrustError
+from wardround.common.learning.parameters import Parameters, parameters_digest
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.envelope import open_envelope, seal
+from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.studylog import StudyLog
+from wardround.server import checkpoints
+from wardround.server.admission import Admitted, Refused
+from wardround.server.study import Progress, RoundTask, Study
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "study-log.jsonl"
+
+
+class Coordinator:
+    """One study at the coordinator.
+
+    Args:
+        folder: Where the checkpoint and the study log live; must exist.
+        key: The coordinator's identity.
+        roster: Everybody's public keys.
+        protocol: The public terms.
+        initial: The model of round 1, known to every party from the protocol.
+    """
+
+    def __init__(
+        self, folder: Path, *, key: SigningKey, roster: Roster, protocol: StudyProtocol, initial: Parameters
+    ) -> None:
+        self.roster = roster
+        self._key = key
+        self._checkpoint = folder / CHECKPOINT
+        progress = checkpoints.read(self._checkpoint, protocol.digest) or Progress(parameters=initial)
+        self.study = Study(protocol, roster.site_names, progress)
+        self._log = StudyLog(folder / LOG, key)
+        self._log.append_once("protocol", {"digest": protocol.digest, "name": protocol.study.name})
+        self._log.append_once("roster", roster.to_dict())
+
+    def seal(self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str) -> bytes:
+        """A signed envelope to one site, or to `*` where nobody in particular is meant."""
+        return seal(
+            self._key,
+            body,
+            kind=kind,
+            study=self.study.protocol.study.name,
+            protocol_digest=self.study.protocol.digest,
+            round=round_,
+            attempt=attempt,
+            sender=self.roster.coordinator,
+            receiver=receiver,
+            base_model=base_model,
+        )
+
+    def name_in(self, reply: bytes, kind: str) -> str | None:
+        """The site that signed a roll-call or finish answer; None where nobody of the roster did."""
+        try:
+            envelope = open_envelope(
+                reply,
+                self.roster,
+                kind=kind,
+                protocol_digest=self.study.protocol.digest,
+                receiver=self.roster.coordinator,
+            )
+        except TrustError:
+            return None
+        return envelope.header.sender
+
+    def close(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> bool:
+        """End an attempt: advance or void it, write the log, then the checkpoint.
+
+        A site without any reply counts as missing. Tells whether the round counts.
+        """
+        updates = {site: verdict.update for site, verdict in verdicts.items() if isinstance(verdict, Admitted)}
+        counted = self.study.close(updates)
+        self._log.append_once("round" if counted else "void", self._record(task, verdicts))
+        checkpoints.write(self._checkpoint, self.study.progress, self.study.protocol.digest)
+        return counted
+
+    def finish(self, sites: Iterable[str]) -> None:
+        """Record the end of the study and which sites confirmed it."""
+        model = parameters_digest(self.study.progress.parameters)
+        self._log.append_once("finish", {"model": model, "confirmed": sorted(sites)})
+
+    def _record(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> dict[str, object]:
+        sites: dict[str, object] = {}
+        for site in self.study.sites:
+            match verdicts.get(site):
+                case Admitted(receipt=receipt, sha256=sha256):
+                    sites[site] = {"update": sha256, **receipt.to_dict()}
+                case Refused(reason=reason):
+                    sites[site] = {"refused": reason}
+                case None:
+                    sites[site] = {"refused": "no reply"}
+        return {
+            "round": task.round,
+            "attempt": task.attempt,
+            "base_model": task.base_model,
+            "result_model": parameters_digest(self.study.progress.parameters),
+            "sites": sites,
+        }

@@ -1,0 +1,222 @@
+"""The Flower strategy: carries the study's tasks out and brings the replies in.
+
+Flower's transport is not believed: which node belongs to which site is learned from signed answers to a roll call,
+and whatever a node sends counts only after admission. Sites are asked explicitly, by the roster; nobody is sampled.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from wardround.common.errors import StudyError, TrustError
+from wardround.common.flower.records import pack, unpack
+from wardround.common.learning.exchange import FINISH, FINISHED, PRESENT, ROLL_CALL, TASK
+from wardround.common.learning.parameters import to_bytes
+from wardround.common.trust.envelope import open_envelope, seal
+from wardround.server.admission import Admitted, Refused, admit
+from wardround.server.coordinator import Coordinator
+from wardround.server.study import RoundTask
+
+RoundHook = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How long to wait, in seconds: `replies` for one attempt, `sites` for every site of the roster to appear."""
+
+    replies: float = 3600.0
+    sites: float = 60.0
+    pause: float = 0.5
+
+
+class WardroundStrategy(Strategy):
+    """Runs one study over a Flower grid.
+
+    Args:
+        coordinator: The coordinator's key, roster, study and files.
+        on_round: Called after each completed round with its number.
+        waiting: Time limits.
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, *, on_round: RoundHook = lambda _: None, waiting: Waiting | None = None
+    ) -> None:
+        self._coordinator = coordinator
+        self._on_round = on_round
+        self._waiting = waiting or Waiting()
+        self._nodes: dict[str, int] = {}
+        self._asked: dict[str, str] = {}  # message id -> site
+        self._task: RoundTask | None = None
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord | None = None,
+        num_rounds: int = 0,
+        timeout: float = 0,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run the study from its checkpoint to its end.
+
+        The arguments after `grid` are Flower's; the protocol and the checkpoint decide instead of them.
+
+        Raises:
+            StudyError: A site of the roster never appeared, or a round used up its attempts.
+        """
+        coordinator = self._coordinator
+        self._nodes = self._roll_call(grid)
+        nothing = ConfigRecord()
+        while not coordinator.study.complete:
+            number = coordinator.study.progress.rounds + 1
+            messages = self.configure_train(number, ArrayRecord(), nothing, grid)
+            arrays, _ = self.aggregate_train(number, self._exchange(grid, messages))
+            if arrays is not None:
+                self._on_round(number)
+        self._finish(grid)
+        result = Result()
+        result.arrays = ArrayRecord(dict_of_arrays(coordinator.study.progress.parameters))
+        return result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One signed task per site of the roster; the study says which, the arguments do not."""
+        self._task = task = self._coordinator.study.task()
+        body = to_bytes(task.base)
+        return [
+            self._message(site, TASK, body, MessageType.TRAIN, task.round, task.attempt, task.base_model)
+            for site in self._nodes
+        ]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Admit, combine, log, checkpoint. Returns no arrays where the attempt was void."""
+        if self._task is None:
+            raise StudyError("replies arrived although no task was given")
+        verdicts = {site: self._judge(site, reply) for site, reply in self._by_site(replies).items()}
+        counted = self._coordinator.close(self._task, verdicts)
+        if not counted:
+            return None, None
+        return ArrayRecord(dict_of_arrays(self._coordinator.study.progress.parameters)), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Nothing: an exact evaluation at a site would be an unaccounted release."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Nothing was asked."""
+        return None
+
+    def summary(self) -> None:
+        """Flower's hook for a log line; the study log is ours."""
+
+    def _message(
+        self, site: str, kind: str, body: bytes, message_type: str, round_: int, attempt: int, base_model: str
+    ) -> Message:
+        envelope = self._coordinator.seal(site, kind, body, round_, attempt, base_model)
+        return Message(pack(envelope), self._nodes[site], message_type)
+
+    def _exchange(self, grid: Grid, messages: Iterable[Message]) -> list[Message]:
+        """Send all and collect what comes back in time; remembers which site each message asked."""
+        sites = {node: site for site, node in self._nodes.items()}
+        outgoing = list(messages)
+        identifiers = list(grid.push_messages(outgoing))
+        asked = [sites[message.metadata.dst_node_id] for message in outgoing]
+        self._asked = dict(zip(identifiers, asked, strict=True))
+        return _collect(grid, identifiers, self._waiting)
+
+    def _by_site(self, replies: Iterable[Message]) -> Mapping[str, Message]:
+        """Replies by the site that was asked; Flower's own claim about the source is not used."""
+        found = {}
+        for reply in replies:
+            site = self._asked.get(reply.metadata.reply_to_message_id)
+            if site is not None:
+                found[site] = reply
+        return found
+
+    def _judge(self, site: str, reply: Message) -> Admitted | Refused:
+        if self._task is None or reply.has_error():
+            return Refused(reason=f"no reply (Flower error code {reply.error.code})")
+        try:
+            data = unpack(reply.content)
+        except TrustError as error:
+            return Refused(reason=str(error))
+        coordinator = self._coordinator
+        return admit(
+            data, sender=site, task=self._task, protocol=coordinator.study.protocol, roster=coordinator.roster
+        )
+
+    def _roll_call(self, grid: Grid) -> dict[str, int]:
+        """Which node speaks for which site, by signature. Waits until the whole roster has answered once."""
+        deadline = time.monotonic() + self._waiting.sites
+        present: dict[str, int] = {}
+        while True:
+            present |= self._ask_names(grid, [node for node in grid.get_node_ids() if node not in present.values()])
+            absent = [site for site in self._coordinator.study.sites if site not in present]
+            if not absent:
+                return {site: present[site] for site in self._coordinator.study.sites}
+            if time.monotonic() >= deadline:
+                raise StudyError(
+                    f"{', '.join(absent)} did not appear within {self._waiting.sites:g} s",
+                    advice="start the missing sites; nothing was asked of anybody and nothing was charged",
+                )
+            time.sleep(self._waiting.pause)
+
+    def _ask_names(self, grid: Grid, nodes: list[int]) -> dict[str, int]:
+        coordinator = self._coordinator
+        call = coordinator.seal("*", ROLL_CALL, b"", 0, 0, "")
+        messages = [Message(pack(call), node, MessageType.QUERY) for node in nodes]
+        identifiers = list(grid.push_messages(messages))
+        node_of = dict(zip(identifiers, nodes, strict=True))
+        named = {}
+        for reply in _collect(grid, identifiers, self._waiting):
+            if not reply.has_error() and (name := coordinator.name_in(unpack(reply.content), PRESENT)):
+                named[name] = node_of[reply.metadata.reply_to_message_id]
+        return named
+
+    def _finish(self, grid: Grid) -> None:
+        """Tell every site that the study is over, so that it returns the unused part of its reservation."""
+        coordinator = self._coordinator
+        progress = coordinator.study.progress
+        body = to_bytes(progress.parameters)
+        messages = [
+            self._message(site, FINISH, body, MessageType.QUERY, progress.rounds, 0, "") for site in self._nodes
+        ]
+        replies = self._by_site(self._exchange(grid, messages))
+        coordinator.finish(
+            site
+            for site, reply in replies.items()
+            if not reply.has_error() and coordinator.name_in(unpack(reply.content), FINISHED) == site
+        )
+
+
+def dict_of_arrays(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Flower's arrays of a model, for `Result`."""
+    from flwr.app import Array
+
+    return {name: Array(array) for name, array in parameters.items()}
+
+
+def _collect(grid: Grid, identifiers: list[str], waiting: Waiting) -> list[Message]:
+    """Every reply that arrives within the limit, polled at our own pace (Flower's own waits three seconds)."""
+    deadline = time.monotonic() + waiting.replies
+    missing = set(identifiers)
+    replies = []
+    while missing:
+        for reply in grid.pull_messages(missing):
+            replies.append(reply)
+            missing.discard(reply.metadata.reply_to_message_id)
+        if not missing or time.monotonic() >= deadline:
+            break
+        time.sleep(waiting.pause)
+    return replies
