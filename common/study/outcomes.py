@@ -4,7 +4,10 @@ Signs and units are fixed here once: `event` is True when the death or relapse w
 in the outcome's `unit`, and a higher risk score always means a worse prognosis.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -15,7 +18,14 @@ from wardround.common.errors import ProtocolError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BinaryOutcome:
-    """Yes or no. `positive` and `negative` are the spellings found in the column."""
+    """Yes or no.
+
+    Attributes:
+        column: The column that holds the outcome, one value per patient.
+        positive: Spellings that mean yes.
+        negative: Spellings that mean no.
+        source: Where these terms come from.
+    """
 
     column: str
     positive: tuple[str, ...]
@@ -30,7 +40,13 @@ class BinaryOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassOutcome:
-    """One of several classes, listed publicly; their order is the order of the model's outputs."""
+    """One of several classes, listed publicly.
+
+    Attributes:
+        column: The column that holds the outcome, one value per patient.
+        classes: Every class, spelled as in the column; their order is the order of the model's outputs.
+        source: Where these terms come from.
+    """
 
     column: str
     classes: tuple[str, ...]
@@ -44,7 +60,17 @@ class ClassOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContinuousOutcome:
-    """A number in `unit`, clamped to the public range [low, high], standardised by public `mean` and `sd`."""
+    """A number, clamped to a public range and standardised by public moments.
+
+    Attributes:
+        column: The column that holds the outcome, one value per patient.
+        unit: UCUM-like unit of the column; `1` where there is none.
+        low: Smallest plausible value, in `unit`; smaller ones are read as this.
+        high: Largest plausible value, in `unit`; larger ones are read as this.
+        mean: Public reference mean, in `unit`.
+        sd: Public reference standard deviation, in `unit`, > 0.
+        source: Where these constants come from.
+    """
 
     column: str
     unit: str
@@ -55,9 +81,10 @@ class ContinuousOutcome:
     source: str
 
     def __post_init__(self) -> None:
-        """Refuse an empty range or a non-positive sd."""
-        if not (self.low < self.high and self.sd > 0):
-            raise ProtocolError(f"outcome {self.column!r}: expected low < high and sd > 0")
+        """Refuse an empty or endless range and a non-positive sd."""
+        numbers = (self.low, self.high, self.mean, self.sd)
+        if not (all(map(math.isfinite, numbers)) and self.low < self.high and self.sd > 0):
+            raise ProtocolError(f"outcome {self.column!r}: expected finite low < high, mean and sd > 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +94,13 @@ class SurvivalOutcome:
     Attributes:
         time_column: Time from the index date, in `unit`, > 0.
         event_column: Whether the event was observed at that time.
-        event_values: Spellings that mean observed; `censored_values`: spellings that mean censored.
+        event_values: Spellings that mean observed.
+        censored_values: Spellings that mean censored.
         unit: `days`, `months` or `years`.
         high: Largest plausible time in `unit`.
         cut_points: Public, increasing, in `unit`: the ends of the discrete-time intervals. A patient followed
             beyond the last cut point counts as censored there.
+        source: Where these terms come from.
     """
 
     time_column: str
@@ -86,7 +115,8 @@ class SurvivalOutcome:
     def __post_init__(self) -> None:
         """Refuse unordered cut points, an unknown unit and overlapping spellings."""
         cuts = self.cut_points
-        if not cuts or cuts[0] <= 0 or any(b <= a for a, b in zip(cuts, cuts[1:], strict=False)):
+        ordered = all(low < high < math.inf for low, high in pairwise((0.0, *cuts)))
+        if not cuts or not ordered:
             raise ProtocolError(f"outcome {self.time_column!r}: cut points must increase from above zero")
         if self.unit not in DAYS_PER_UNIT:
             raise ProtocolError(f"outcome {self.time_column!r}: unit is one of {', '.join(DAYS_PER_UNIT)}")
@@ -94,13 +124,30 @@ class SurvivalOutcome:
             raise ProtocolError(
                 f"outcome {self.event_column!r}: observed and censored need distinct spellings"
             )
-        if not self.high > 0:
-            raise ProtocolError(f"outcome {self.time_column!r}: expected high > 0")
+        if not 0 < self.high < math.inf:
+            raise ProtocolError(f"outcome {self.time_column!r}: expected a finite high > 0")
+        if cuts[-1] > self.high:
+            raise ProtocolError(f"outcome {self.time_column!r}: the last cut point is beyond high")
+        if self.time_column == self.event_column:
+            raise ProtocolError(f"outcome {self.time_column!r}: time and event are two columns")
 
 
 DAYS_PER_UNIT: Final = {"days": 1.0, "months": 30.4375, "years": 365.25}
 
 Outcome = BinaryOutcome | ClassOutcome | ContinuousOutcome | SurvivalOutcome
+
+OUTCOME_KINDS: Final[Mapping[str, type[Outcome]]] = {
+    "binary": BinaryOutcome,
+    "classes": ClassOutcome,
+    "continuous": ContinuousOutcome,
+    "survival": SurvivalOutcome,
+}
+"""The word for each outcome in `study.toml` and in the signed bytes."""
+
+
+def outcome_kind(outcome: Outcome) -> str:
+    """The word for an outcome: `binary`, `classes`, `continuous` or `survival`."""
+    return next(kind for kind, cls in OUTCOME_KINDS.items() if isinstance(outcome, cls))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

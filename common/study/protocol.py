@@ -3,14 +3,15 @@
 A study is data, not code. Two protocols are the same study exactly if their digests are equal.
 """
 
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 
+from wardround.common.checks import not_negative
 from wardround.common.errors import PrivacyError, ProtocolError
 from wardround.common.formats import canonical, digest, header
 from wardround.common.privacy.events import DpEvent, GaussianSteps, NonPrivate
 from wardround.common.privacy.terms import PrivacyTerms
-from wardround.common.study.outcomes import Outcome, SurvivalOutcome
+from wardround.common.study.outcomes import Outcome, SurvivalOutcome, outcome_kind
 from wardround.common.study.schema import DRAFTED, Feature
 from wardround.common.study.terms import CohortTerms, FederationTerms, InputTerms, ModelTerms, StudyTerms
 
@@ -23,7 +24,14 @@ class StudyProtocol:
     """All public terms of one study.
 
     Attributes:
-        study, outcome, features, inputs, cohort, model, federation, privacy: The sections of `study.toml`.
+        study: What the study asks, in words.
+        outcome: What it predicts.
+        features: The input columns, in the order of the model's inputs.
+        cohort: Who can take part.
+        privacy: How one release of one site is made private.
+        inputs: The public feature path.
+        model: The model.
+        federation: How rounds run and updates are combined.
         seed: Only with mechanism `none`: makes a run repeatable. A private run takes its randomness from the
             operating system and cannot be repeated.
     """
@@ -50,10 +58,31 @@ class StudyProtocol:
             raise ProtocolError("features: list at least one, and none twice")
         if leaked := set(names) & set(self.outcome_columns):
             raise ProtocolError(f"features: {', '.join(sorted(leaked))} is the outcome itself")
+        if self.cohort.patient_column in (*names, *self.outcome_columns):
+            raise ProtocolError("cohort: the patient column is a feature or the outcome")
         if self.model.loss == "cox" and not isinstance(self.outcome, SurvivalOutcome):
             raise ProtocolError("model: loss 'cox' needs a survival outcome")
+        if self.seed is not None:
+            not_negative(seed=self.seed)
+        self._check_modalities()
+        self._check_quorum()
         if self.private:
             self._check_private()
+
+    def _check_modalities(self) -> None:
+        known = {feature.modality for feature in self.features}
+        if unknown := sorted(set(self.cohort.optional_modalities) - known):
+            raise ProtocolError(
+                f"cohort: optional_modalities names {', '.join(unknown)}, which no feature has",
+                advice=f"modalities of the features: {', '.join(sorted(known))}",
+            )
+
+    def _check_quorum(self) -> None:
+        listed = len(self.federation.sites)
+        if listed and self.federation.quorum > listed:
+            raise ProtocolError(
+                f"federation: quorum {self.federation.quorum} is above the {listed} listed sites"
+            )
 
     def _check_private(self) -> None:
         if self.model.loss == "cox":
@@ -90,9 +119,12 @@ class StudyProtocol:
         return digest(self.canonical_bytes())
 
     def canonical_bytes(self) -> bytes:
-        """The bytes that are signed: floats as their shortest decimal string."""
-        terms = {"outcome_kind": type(self.outcome).__name__, **asdict(self)}
-        return canonical({**header(FORMAT, VERSION), **_decimals(terms)})
+        """The bytes that are signed: every term written out, defaults too, numbers as their shortest decimal.
+
+        A term that is added, or a default that changes, gives other bytes, and therefore needs a new `VERSION`.
+        """
+        terms: dict[str, object] = {"outcome_kind": outcome_kind(self.outcome), **_plain_fields(self)}
+        return canonical({**header(FORMAT, VERSION), **terms})
 
     def reference_patients(self, site: str) -> int:
         """The public stand-in for a site's cohort size; never counted from patients."""
@@ -116,17 +148,23 @@ class StudyProtocol:
         return replace(self, privacy=terms, seed=None if terms.mechanism != "none" else self.seed)
 
 
-def _decimals(value: dict[str, object]) -> dict[str, object]:
-    return {name: _decimal(item) for name, item in value.items()}
+def _plain_fields(terms: object) -> dict[str, object]:
+    return {name: _plain(getattr(terms, name)) for name in _field_names(type(terms))}
 
 
-def _decimal(value: object) -> object:
+@cache
+def _field_names(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+def _plain(value: object) -> object:
     match value:
-        case float():
-            return repr(value)
-        case dict():
-            return _decimals(value)
-        case tuple() | list():
-            return [_decimal(item) for item in value]
-        case _:
+        case str() | None:
             return value
+        # 30 and 30.0 are equal terms, so they must sign alike; an integer beyond 2^53 is kept exactly.
+        case int() | float():
+            return repr(float(value)) if float(value) == value else str(value)
+        case tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return _plain_fields(value)

@@ -139,8 +139,10 @@ class FederationTerms:
         batch_size: Patients per step without privacy; 0 is full batch. With `site-noise` the sample rate rules.
         learning_rate: Of the local steps.
         proximal_mu: FedProx penalty, applied to parameters after the noise.
-        server_learning_rate, beta1, beta2, tau: Of the server's optimiser (FedAdam, FedYogi, FedAdagrad; Reddi
-            et al. 2021), without bias correction.
+        server_learning_rate: Of the server's optimiser (FedAdam, FedYogi, FedAdagrad; Reddi et al. 2021).
+        beta1: First-moment decay of the server's optimiser, without bias correction.
+        beta2: Second-moment decay of the server's optimiser, without bias correction.
+        tau: Adaptivity constant of the server's optimiser, > 0.
         trim: Share of values cut at each end by `trimmed-mean`.
         byzantine: Number of faulty sites that `krum` assumes.
         sites: Public terms per site; empty means every site of the roster with weight 1.
@@ -208,6 +210,7 @@ class StudyTerms:
         question: The clinical question.
         purpose: The purpose that patients' consent must cover.
         intended_use: What the model may be used for; assistive, never a decision of its own.
+        notes: Anything a reviewer should know, e.g. which columns were left out and why.
     """
 
     name: str
