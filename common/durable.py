@@ -1,8 +1,8 @@
 """Files that survive a crash at any byte.
 
 Assumes a POSIX file system on which `rename` within a directory is atomic and `fsync` reaches the disk. Every
-durable effect of the package goes through the three calls `os.write`, `os.fsync` and `os.replace` made here,
-which is what the crash tests interrupt one by one.
+durable effect of the package goes through the calls `os.write`, `os.fsync`, `os.replace` and `os.ftruncate`
+made here, which is what the crash tests interrupt one by one.
 
 Source: Pillai et al. (2014), "All File Systems Are Not Created Equal", OSDI.
 """
@@ -55,8 +55,10 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     draft = path.with_name(f".{path.name}.draft")
     with _reported(path):
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
         try:
+            # A draft left by a crash keeps its old permissions; tighten it before a secret goes in.
+            os.fchmod(descriptor, os.fstat(descriptor).st_mode & mode)
             _write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
@@ -66,7 +68,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:
-    """Append one line and make it durable. A crash may leave a torn last line; it never changes an earlier one.
+    """Append one line and make it durable. A crash may leave a torn last line; earlier lines never change.
 
     Args:
         path: The file; created if absent.
@@ -74,7 +76,8 @@ def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:
         mode: Permission bits if the file is created.
 
     Raises:
-        StorageError: The disk is full; a partly written line is cut off again where the disk allows it.
+        StorageError: The disk is full; what was written of the line is cut off again where the disk allows
+            it. Where it does not, the file is longer than before: a caller that keeps state compares sizes.
     """
     with _reported(path):
         new = not path.exists()
@@ -83,14 +86,29 @@ def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:
             size = os.fstat(descriptor).st_size
             try:
                 _write_all(descriptor, line + b"\n")
+                os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, size)
                 raise
-            os.fsync(descriptor)
         finally:
             os.close(descriptor)
         if new:
             sync_folder(path.parent)
+
+
+def cut(path: Path, size: int) -> None:
+    """Shorten a file to its first `size` bytes, durably: how a torn last line is removed.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    with _reported(path):
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, size)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -100,7 +118,8 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         StorageError: Somebody else holds it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with _reported(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

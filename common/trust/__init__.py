@@ -1,1 +1,1 @@
-"""Identity, signed envelopes, the site ledger, the study log. No torch, no flwr."""
+"""Identity, envelopes, the site's privacy ledger and the study log. No torch, no flwr, no patient data."""
