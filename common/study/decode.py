@@ -1,7 +1,7 @@
 """From a TOML table to a frozen dataclass, strictly: the one way declared files are read.
 
-A key that is not known, a value of another type and a number that is not finite are refused by name, because a
-term that is silently ignored is a term that nobody agreed to. The dataclass itself is the schema: its field
+A key that is not known, a value of another type and a number that is not finite are refused by name, because
+a term that is silently ignored is a term that nobody agreed to. The dataclass itself is the schema: its field
 names are the keys, its annotations are the types, its defaults say what may be left out.
 
 Source: TOML 1.0; integers are those that fit in 64 bits, as the standard asks.
@@ -12,7 +12,6 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -141,22 +140,20 @@ def describe(value: object) -> str:
             return "a date or time"
 
 
-@cache
-def field_types(cls: type) -> dict[str, Any]:
+def field_types(cls: object) -> dict[str, Any]:
     """The keys of a section and the type of each, in order."""
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cast("type", cls))
     return {each.name: hints[each.name] for each in _fields(cls)}
 
 
-@cache
-def required(cls: type) -> tuple[str, ...]:
+def required(cls: object) -> tuple[str, ...]:
     """The keys without a default."""
     return tuple(
         each.name for each in _fields(cls) if each.default is MISSING and each.default_factory is MISSING
     )
 
 
-def _fields(cls: type) -> tuple[Field[Any], ...]:
+def _fields(cls: object) -> tuple[Field[Any], ...]:
     return fields(cast("Any", cls))
 
 

@@ -1,7 +1,7 @@
 """What a study predicts, and the targets of patients.
 
-Signs and units are fixed here once: `event` is True when the death or relapse was observed, `time` is positive
-in the outcome's `unit`, and a higher risk score always means a worse prognosis.
+Signs and units are fixed here once: `event` is True when the death or relapse was observed, `time` is
+positive in the outcome's `unit`, and a higher risk score always means a worse prognosis.
 """
 
 import math

@@ -3,8 +3,10 @@
 A study is data, not code. Two protocols are the same study exactly if their digests are equal.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Hashable
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
+from typing import Any, cast
 
 from wardround.common.checks import not_negative
 from wardround.common.errors import PrivacyError, ProtocolError
@@ -41,9 +43,9 @@ class StudyProtocol:
     features: tuple[Feature, ...]
     cohort: CohortTerms
     privacy: PrivacyTerms
-    inputs: InputTerms = InputTerms()
-    model: ModelTerms = ModelTerms()
-    federation: FederationTerms = FederationTerms()
+    inputs: InputTerms = field(default_factory=InputTerms)
+    model: ModelTerms = field(default_factory=ModelTerms)
+    federation: FederationTerms = field(default_factory=FederationTerms)
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -51,7 +53,7 @@ class StudyProtocol:
 
         Raises:
             ProtocolError: A feature is listed twice, is the outcome, or a term does not fit the outcome.
-            PrivacyError: A term that couples patients or fixes randomness is combined with a private mechanism.
+            PrivacyError: A term that couples patients or fixes randomness meets a private mechanism.
         """
         names = [feature.name for feature in self.features]
         if not names or len(set(names)) != len(names):
@@ -121,7 +123,7 @@ class StudyProtocol:
     def canonical_bytes(self) -> bytes:
         """The bytes that are signed: every term written out, defaults too, numbers as their shortest decimal.
 
-        A term that is added, or a default that changes, gives other bytes, and therefore needs a new `VERSION`.
+        A term that is added, or a default that changes, gives other bytes: it needs a new `VERSION`.
         """
         terms: dict[str, object] = {"outcome_kind": outcome_kind(self.outcome), **_plain_fields(self)}
         return canonical({**header(FORMAT, VERSION), **terms})
@@ -149,12 +151,12 @@ class StudyProtocol:
 
 
 def _plain_fields(terms: object) -> dict[str, object]:
-    return {name: _plain(getattr(terms, name)) for name in _field_names(type(terms))}
+    return {name: _plain(getattr(terms, name)) for name in _field_names(cast("Hashable", type(terms)))}
 
 
 @cache
-def _field_names(cls: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls))
+def _field_names(cls: Hashable) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(cast("Any", cls)))
 
 
 def _plain(value: object) -> object:

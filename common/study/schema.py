@@ -25,8 +25,8 @@ class Feature:
     """One input column.
 
     Attributes:
-        name: Column name after the site's own mapping. In `study.toml`, `names` lists several features that share
-            their terms; `low`, `high`, `mean` and `sd` may then be lists of the same length.
+        name: Column name after the site's own mapping. In `study.toml`, `names` lists several features that
+            share their terms; `low`, `high`, `mean` and `sd` may then be lists of the same length.
         kind: `continuous` (a number with a unit), `binary` (0 or 1, or the two spellings in `categories`),
             `categorical` (one input per category).
         modality: The assay it comes from, e.g. `expression`; a whole modality may be missing at a site.
@@ -36,8 +36,8 @@ class Feature:
         transform: Applied per value before standardisation: `none`, or `log1p` for counts.
         mean: Public reference mean after `transform`; a missing value is read as this.
         sd: Public reference standard deviation after `transform`, > 0.
-        categories: The spellings; for `binary` exactly (zero, one), or empty for the numbers 0 and 1; empty for
-            `continuous`.
+        categories: The spellings; for `binary` exactly (zero, one), or empty for the numbers 0 and 1; empty
+            for `continuous`.
         missing: `refuse` a missing value, read it as the `reference` mean, or also add an `indicator` input.
         source: Where the public constants come from.
     """

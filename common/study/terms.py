@@ -1,6 +1,6 @@
 """The public terms of a study, section by section of `study.toml`.
 
-Every class is frozen data with its own checks; reading and writing TOML is in `reader`, the whole in `protocol`.
+Every class is frozen data with its own checks; reading TOML is in `reader`, the whole in `protocol`.
 """
 
 from collections.abc import Mapping
@@ -57,10 +57,10 @@ class CohortTerms:
     Attributes:
         patient_column: The patient identifier; rows with the same identifier are one privacy unit.
         minimum_patients: Sites with fewer are left out, decided once before training.
-        minimum_per_class: Smallest number of patients in each class (binary, multiclass) at a site; a site may
-            lack a class entirely unless `every_class` names them all. For survival: smallest number of events.
+        minimum_per_class: Smallest number of patients in each class that a site has (binary, classes), or of
+            observed events (survival).
         optional_modalities: Assays that a whole site or a patient may lack; each gives one `present` input.
-        test_fraction: Share of each site's patients kept out of training, chosen by keyed hash of the patient.
+        test_fraction: Share of each site's patients kept out of training, chosen by hash of the patient.
         subgroups: Columns whose values name groups of patients in evaluations, e.g. sex.
     """
 
@@ -85,8 +85,8 @@ class ModelTerms:
     Attributes:
         kind: `linear`, or `mlp` with LayerNorm (no affine, no buffers) and ReLU after each hidden layer.
         hidden: Widths of the hidden layers of an `mlp`.
-        loss: `default` (cross-entropy, squared error, discrete-time hazard), or `cox` (partial likelihood; couples
-            patients, therefore only with mechanism `none`).
+        loss: `default` (cross-entropy, squared error, discrete-time hazard), or `cox` (partial likelihood;
+            couples patients, therefore only with mechanism `none`).
         l2: Weight decay coefficient, a penalty on parameters applied after any noise.
     """
 
@@ -136,7 +136,8 @@ class FederationTerms:
         attempts: Largest number of attempts per round; each may cost privacy.
         quorum: Fewest admitted updates for a round to count; 0 means every site of the roster.
         local_steps: Optimiser steps at a site per round.
-        batch_size: Patients per step without privacy; 0 is full batch. With `site-noise` the sample rate rules.
+        batch_size: Patients per step without privacy; 0 is full batch. With `site-noise` the sample rate
+            rules.
         learning_rate: Of the local steps.
         proximal_mu: FedProx penalty, applied to parameters after the noise.
         server_learning_rate: Of the server's optimiser (FedAdam, FedYogi, FedAdagrad; Reddi et al. 2021).

@@ -1,7 +1,7 @@
 r"""Writing `study.toml`: the one text of a protocol.
 
-Terms with a default are written too, so that a reader sees every knob; empty ones and those of single features
-are left out. Consecutive features with the same shared terms become one entry.
+Terms with a default are written too, so that a reader sees every knob; empty ones and those of single
+features are left out. Consecutive features with the same shared terms become one entry.
 
     >>> quoted('a "b"\n')
     '"a \\"b\\"\\n"'
@@ -10,7 +10,7 @@ are left out. Consecutive features with the same shared terms become one entry.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from wardround.common.study.outcomes import outcome_kind
 from wardround.common.study.protocol import FORMAT, VERSION, StudyProtocol
@@ -129,4 +129,4 @@ def _numbers(members: Sequence[Feature]) -> Iterator[str]:
 
 
 def _default(term: str) -> float:
-    return float(next(each.default for each in fields(Feature) if each.name == term))
+    return float(cast("float", next(each.default for each in fields(Feature) if each.name == term)))
