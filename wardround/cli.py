@@ -1,0 +1,107 @@
+"""The root command: a static table of groups, each imported only when it is chosen.
+
+The table is fixed here, so no other installed package can add a command to a hospital's tool, and asking for
+help imports nothing of the framework. Every error raised on purpose becomes its diagnostics on standard error
+and its own exit code; anything else is a bug and shows a traceback.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final
+
+GROUPS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("wardround.simulations.commands", "run a generated consortium end to end and name its report"),
+    "simulate": ("wardround.simulations.commands", "run a study over local tables as if each were a hospital"),
+    "report": ("wardround.simulations.commands", "write report.html of a finished run again"),
+    "bench": ("wardround.simulations.commands", "measure the framework's overhead"),
+    "study": ("wardround.simulations.study_commands", "draft, check and explain a study protocol"),
+    "site": ("wardround.client.commands", "what a hospital runs: check its table, its policy, its ledger"),
+}
+"""Command -> (module with `register`, one line of help)."""
+
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What follows `wardround` on the command line; by default the process's own.
+
+    Returns:
+        The exit code: 0, the error's own code, 2 for wrong usage, 130 after Ctrl-C, 141 for a closed pipe.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _guarded(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was already written is complete and stays.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _guarded(words: list[str]) -> int:
+    from wardround.common.errors import WardroundError
+
+    group = next((word for word in words if not word.startswith("-")), "")
+    try:
+        chosen = _parser(group).parse_args(words)
+        run: Callable[[argparse.Namespace], int] = chosen.run
+        return run(chosen)
+    except WardroundError as error:
+        print(error.diagnostics(), file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        if _ours(error.name):
+            raise
+        print(_missing_package(error.name, group), file=sys.stderr)
+        return 2
+
+
+def _parser(group: str) -> argparse.ArgumentParser:
+    """The root parser; only the chosen group's module is imported."""
+    parser = argparse.ArgumentParser(
+        prog="wardround",
+        description="One model across hospitals, while every patient's data stays at home.",
+        epilog="`wardround COMMAND --help` explains one command. Start with `wardround demo`.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the installed version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = GROUPS[group][0] if group in GROUPS else ""
+    if chosen:
+        import_module(chosen).register(commands)
+    for name, (module, line) in GROUPS.items():
+        if module != chosen:
+            commands.add_parser(name, help=line, add_help=False)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version; the package's metadata is read only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"wardround {version('wardround')}")
+        parser.exit()
+
+
+def _ours(module: str | None) -> bool:
+    return module is None or module.split(".")[0] == "wardround"
+
+
+def _missing_package(module: str | None, group: str) -> str:
+    extra = "site" if group == "site" else "simulation"
+    return (
+        f"`wardround {group}` needs the package {module}, which is not installed.\n"
+        f"What to do: pip install 'wardround[{extra}]'"
+    )
