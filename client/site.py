@@ -10,6 +10,7 @@ Source of the rules: the site's part of "One round" in the architecture notes; t
 
 import json
 import secrets
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,20 +19,10 @@ from typing import Protocol
 from wardround.client.release import ReleaseDoor
 from wardround.common.durable import append_line
 from wardround.common.errors import TrustError, WardroundError
-from wardround.common.learning.exchange import (
-    DECLINED,
-    FINISH,
-    FINISHED,
-    PRESENT,
-    ROLL_CALL,
-    TASK,
-    UPDATE,
-    pack_update,
-    refusal,
-)
+from wardround.common.learning import exchange
 from wardround.common.learning.parameters import Parameters, check_like, from_bytes, parameters_digest
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import Envelope, open_envelope, seal
+from wardround.common.trust.envelope import Envelope, Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
 
 REFUSALS = "refusals.jsonl"
@@ -98,23 +89,23 @@ class Site:
             protocol_digest=self._protocol.digest,
             sender=self._roster.coordinator,
         )
-        if envelope.header.kind == ROLL_CALL:
-            return self._reply(envelope, PRESENT, b"")
+        if envelope.header.kind == exchange.ROLL_CALL:
+            return self._reply(envelope, exchange.PRESENT, b"")
         if envelope.header.receiver != self.name:
             raise TrustError(f"a message for {envelope.header.receiver!r} reached {self.name!r}")
         try:
             return self._work(envelope)
-        except WardroundError as error:
-            return self._reply(envelope, DECLINED, refusal(self._note(envelope, error)))
+        except Exception as error:  # a bug or a full disk is a refusal too, with its reason kept here
+            return self._reply(envelope, exchange.DECLINED, exchange.refusal(self._note(envelope, error)))
 
     def _work(self, envelope: Envelope) -> bytes:
         match envelope.header.kind:
-            case "task":
+            case exchange.TASK:
                 return self._train(envelope)
-            case "finish":
+            case exchange.FINISH:
                 self._door.close(self._protocol)
-                return self._reply(envelope, FINISHED, b"")
-        raise TrustError(f"expected {TASK!r} or {FINISH!r}, found {envelope.header.kind!r}")
+                return self._reply(envelope, exchange.FINISHED, b"")
+        raise TrustError(f"expected a task or a finish, found {envelope.header.kind!r}")
 
     def _train(self, envelope: Envelope) -> bytes:
         round_, attempt = envelope.header.round, envelope.header.attempt
@@ -126,13 +117,11 @@ class Site:
             raise TrustError("the base model is not the one that the envelope names")
         receipt = self._door.charge(self._protocol, round_, attempt, base_model)
         update = self._trainer.train(base, round_)
-        reply = self._reply(envelope, UPDATE, pack_update(receipt, update))
+        reply = self._reply(envelope, exchange.UPDATE, exchange.pack_update(receipt, update))
         return self._door.let_go(self._protocol, round_, attempt, reply)
 
     def _reply(self, asked: Envelope, kind: str, body: bytes) -> bytes:
-        return seal(
-            self._key,
-            body,
+        fields = Header(
             kind=kind,
             study=self._protocol.study.name,
             protocol_digest=self._protocol.digest,
@@ -142,8 +131,9 @@ class Site:
             receiver=self._roster.coordinator,
             base_model=asked.header.base_model,
         )
+        return seal(self._key, fields, body)
 
-    def _note(self, envelope: Envelope, error: WardroundError) -> str:
+    def _note(self, envelope: Envelope, error: Exception) -> str:
         """Write the reason down at the site; return the reference, which tells an outsider nothing."""
         reference = secrets.token_hex(4)
         line = {
@@ -152,7 +142,9 @@ class Site:
             "kind": envelope.header.kind,
             "round": envelope.header.round,
             "attempt": envelope.header.attempt,
-            "reason": error.diagnostics(),
+            "reason": error.diagnostics()
+            if isinstance(error, WardroundError)
+            else traceback.format_exception(error),
         }
         append_line(self._refusals, json.dumps(line).encode())
         return reference

@@ -54,7 +54,8 @@ def read(path: Path, protocol_digest: str) -> Progress | None:
             arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError):
         raise StorageError(
-            f"{path} is damaged", advice="it is replaced atomically, so the disk or a person changed it; start anew"
+            f"{path} is damaged",
+            advice="it is replaced atomically, so the disk or a person changed it; start anew",
         ) from None
     check_header(facts, name=FORMAT, version=VERSION, where=str(path))
     if facts["protocol"] != protocol_digest:
@@ -63,7 +64,9 @@ def read(path: Path, protocol_digest: str) -> Progress | None:
             advice="use another run folder for a changed study",
         )
     model: Parameters = {name: arrays[f"model.{name}"] for name in facts["layers"]}
-    state = {name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")}
+    state = {
+        name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")
+    }
     return Progress(
         rounds=facts["rounds"],
         attempts=facts["attempts"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from wardround.common.errors import TrustError
 from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import open_envelope, seal
+from wardround.common.trust.envelope import Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
@@ -44,11 +44,11 @@ class Coordinator:
         self._log.append_once("protocol", {"digest": protocol.digest, "name": protocol.study.name})
         self._log.append_once("roster", roster.to_dict())
 
-    def seal(self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str) -> bytes:
-        """A signed envelope to one site, or to `*` where nobody in particular is meant."""
-        return seal(
-            self._key,
-            body,
+    def seal(
+        self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str
+    ) -> bytes:
+        """A signed envelope to one site, or to `EVERYONE`."""
+        fields = Header(
             kind=kind,
             study=self.study.protocol.study.name,
             protocol_digest=self.study.protocol.digest,
@@ -58,6 +58,7 @@ class Coordinator:
             receiver=receiver,
             base_model=base_model,
         )
+        return seal(self._key, fields, body)
 
     def name_in(self, reply: bytes, kind: str) -> str | None:
         """The site that signed a roll-call or finish answer; None where nobody of the roster did."""
@@ -78,7 +79,9 @@ class Coordinator:
 
         A site without any reply counts as missing. Tells whether the round counts.
         """
-        updates = {site: verdict.update for site, verdict in verdicts.items() if isinstance(verdict, Admitted)}
+        updates = {
+            site: verdict.update for site, verdict in verdicts.items() if isinstance(verdict, Admitted)
+        }
         counted = self.study.close(updates)
         self._log.append_once("round" if counted else "void", self._record(task, verdicts))
         checkpoints.write(self._checkpoint, self.study.progress, self.study.protocol.digest)

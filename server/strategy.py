@@ -7,17 +7,15 @@ and whatever a node sends counts only after admission. Sites are asked explicitl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from wardround.common.errors import StudyError, TrustError
 from wardround.common.flower.records import pack, unpack
-from wardround.common.learning.exchange import FINISH, FINISHED, PRESENT, ROLL_CALL, TASK
-from wardround.common.learning.parameters import to_bytes
-from wardround.common.trust.envelope import open_envelope, seal
+from wardround.common.learning.exchange import EVERYONE, FINISH, FINISHED, NO_MODEL, PRESENT, ROLL_CALL, TASK
+from wardround.common.learning.parameters import Parameters, to_bytes
 from wardround.server.admission import Admitted, Refused, admit
 from wardround.server.coordinator import Coordinator
 from wardround.server.study import RoundTask
@@ -44,7 +42,11 @@ class WardroundStrategy(Strategy):
     """
 
     def __init__(
-        self, coordinator: Coordinator, *, on_round: RoundHook = lambda _: None, waiting: Waiting | None = None
+        self,
+        coordinator: Coordinator,
+        *,
+        on_round: RoundHook = lambda _: None,
+        waiting: Waiting | None = None,
     ) -> None:
         self._coordinator = coordinator
         self._on_round = on_round
@@ -81,7 +83,7 @@ class WardroundStrategy(Strategy):
                 self._on_round(number)
         self._finish(grid)
         result = Result()
-        result.arrays = ArrayRecord(dict_of_arrays(coordinator.study.progress.parameters))
+        result.arrays = _record(coordinator.study.progress.parameters)
         return result
 
     def configure_train(
@@ -105,7 +107,7 @@ class WardroundStrategy(Strategy):
         counted = self._coordinator.close(self._task, verdicts)
         if not counted:
             return None, None
-        return ArrayRecord(dict_of_arrays(self._coordinator.study.progress.parameters)), None
+        return _record(self._coordinator.study.progress.parameters), None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -161,7 +163,9 @@ class WardroundStrategy(Strategy):
         deadline = time.monotonic() + self._waiting.sites
         present: dict[str, int] = {}
         while True:
-            present |= self._ask_names(grid, [node for node in grid.get_node_ids() if node not in present.values()])
+            present |= self._ask_names(
+                grid, [node for node in grid.get_node_ids() if node not in present.values()]
+            )
             absent = [site for site in self._coordinator.study.sites if site not in present]
             if not absent:
                 return {site: present[site] for site in self._coordinator.study.sites}
@@ -174,13 +178,13 @@ class WardroundStrategy(Strategy):
 
     def _ask_names(self, grid: Grid, nodes: list[int]) -> dict[str, int]:
         coordinator = self._coordinator
-        call = coordinator.seal("*", ROLL_CALL, b"", 0, 0, "")
+        call = coordinator.seal(EVERYONE, ROLL_CALL, b"", 0, 0, NO_MODEL)
         messages = [Message(pack(call), node, MessageType.QUERY) for node in nodes]
         identifiers = list(grid.push_messages(messages))
         node_of = dict(zip(identifiers, nodes, strict=True))
         named = {}
         for reply in _collect(grid, identifiers, self._waiting):
-            if not reply.has_error() and (name := coordinator.name_in(unpack(reply.content), PRESENT)):
+            if name := self._signer(reply, PRESENT):
                 named[name] = node_of[reply.metadata.reply_to_message_id]
         return named
 
@@ -190,21 +194,23 @@ class WardroundStrategy(Strategy):
         progress = coordinator.study.progress
         body = to_bytes(progress.parameters)
         messages = [
-            self._message(site, FINISH, body, MessageType.QUERY, progress.rounds, 0, "") for site in self._nodes
+            self._message(site, FINISH, body, MessageType.QUERY, progress.rounds, 0, NO_MODEL)
+            for site in self._nodes
         ]
         replies = self._by_site(self._exchange(grid, messages))
-        coordinator.finish(
-            site
-            for site, reply in replies.items()
-            if not reply.has_error() and coordinator.name_in(unpack(reply.content), FINISHED) == site
-        )
+        coordinator.finish(site for site, reply in replies.items() if self._signer(reply, FINISHED) == site)
+
+    def _signer(self, reply: Message, kind: str) -> str | None:
+        """The site that signed an answer of this kind; None where nobody of the roster did."""
+        try:
+            return None if reply.has_error() else self._coordinator.name_in(unpack(reply.content), kind)
+        except TrustError:
+            return None
 
 
-def dict_of_arrays(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Flower's arrays of a model, for `Result`."""
-    from flwr.app import Array
-
-    return {name: Array(array) for name, array in parameters.items()}
+def _record(parameters: Parameters) -> ArrayRecord:
+    """A model as Flower's arrays, for `Result`."""
+    return ArrayRecord({name: Array(array) for name, array in parameters.items()})
 
 
 def _collect(grid: Grid, identifiers: list[str], waiting: Waiting) -> list[Message]:

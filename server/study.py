@@ -105,7 +105,9 @@ class Study:
         base = self.progress.parameters
         matrix = np.stack([to_vector(updates[name]) for name in present])
         weights = np.array([self._weights[name] for name in present])
-        vector, state = server_step(terms, to_vector(base), combine(terms, matrix, weights), self.progress.state)
+        vector, state = server_step(
+            terms, to_vector(base), combine(terms, matrix, weights), self.progress.state
+        )
         self.progress = Progress(
             rounds=self.progress.rounds + 1, parameters=from_vector(vector, base), state=state
         )

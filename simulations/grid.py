@@ -83,9 +83,13 @@ class InlineGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that have arrived; each is given out once."""
-        return [self._replies.pop(identifier) for identifier in list(message_ids) if identifier in self._replies]
+        return [
+            self._replies.pop(identifier) for identifier in list(message_ids) if identifier in self._replies
+        ]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
         """Send all, return all replies. `timeout` has no meaning where nothing waits."""
         return self.pull_messages(self.push_messages(messages))
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.errors import TrustError
-from wardround.common.formats import canonical
+from wardround.common.formats import canonical, digest
 from wardround.common.learning.parameters import Parameters, from_bytes, to_bytes
 from wardround.common.privacy.events import DpEvent, decode, encode
 
@@ -23,6 +23,12 @@ UPDATE = "update"
 DECLINED = "declined"
 FINISH = "finish"
 FINISHED = "finished"
+
+EVERYONE = "everyone"
+"""Receiver of a roll call, which is meant for nobody in particular."""
+
+NO_MODEL = digest(b"")
+"""Base model of a message that starts from none."""
 
 _LENGTH = 4  # bytes of the receipt's length, big-endian
 

@@ -23,7 +23,7 @@ VERSION = 1
 LONGEST_HEADER = 8192  # bytes
 SIGNATURE_SIZE = 64  # bytes
 
-KINDS = ("task", "update", "declined", "finish", "finished")
+KINDS = ("roll-call", "present", "task", "update", "declined", "finish", "finished")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
