@@ -24,7 +24,7 @@ class BinaryOutcome:
         column: The column that holds the outcome, one value per patient.
         positive: Spellings that mean yes.
         negative: Spellings that mean no.
-        source: Where these terms come from.
+        source: Where these constants come from.
     """
 
     column: str
@@ -45,7 +45,7 @@ class ClassOutcome:
     Attributes:
         column: The column that holds the outcome, one value per patient.
         classes: Every class, spelled as in the column; their order is the order of the model's outputs.
-        source: Where these terms come from.
+        source: Where these constants come from.
     """
 
     column: str
@@ -100,7 +100,7 @@ class SurvivalOutcome:
         high: Largest plausible time in `unit`.
         cut_points: Public, increasing, in `unit`: the ends of the discrete-time intervals. A patient followed
             beyond the last cut point counts as censored there.
-        source: Where these terms come from.
+        source: Where these constants come from.
     """
 
     time_column: str

@@ -131,7 +131,7 @@ class FederationTerms:
     """How rounds run and updates are combined.
 
     Attributes:
-        strategy: One of `STRATEGIES`.
+        strategy: How the admitted updates are combined into the next model.
         rounds: Completed rounds of the study.
         attempts: Largest number of attempts per round; each may cost privacy.
         quorum: Fewest admitted updates for a round to count; 0 means every site of the roster.
