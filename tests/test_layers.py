@@ -160,8 +160,8 @@ def no_assert_guards_anything(module: str, tree: ast.Module) -> Iterator[str]:
 
 
 def commands_start_fast(module: str, tree: ast.Module) -> Iterator[str]:
-    """The front door and every `commands` module import heavy libraries only inside functions."""
-    if module.split(".")[0] != "wardround" and module.split(".")[-1] != "commands":
+    """The front door and every `..commands` module import heavy libraries only inside functions."""
+    if module.split(".")[0] != "wardround" and not module.endswith("commands"):
         return
     for line, name in at_import_time(tree):
         if name.split(".")[0] in HEAVY:
