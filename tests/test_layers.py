@@ -37,7 +37,7 @@ FLOWER = (
     "simulations.rays",
 )
 PUBLIC_FLOWER = ("flwr.app", "flwr.serverapp", "flwr.clientapp", "flwr.simulation")
-HOMES = {"torch": TORCH, "opacus": TORCH, "flwr": FLOWER, "ray": ("simulations.rays",)}
+HOMES = {"torch": TORCH, "opacus": (*TORCH, "common.privacy.accounting"), "flwr": FLOWER, "ray": ("simulations.rays",)}
 HEAVY = ("torch", "opacus", "pandas", "flwr", "ray", "matplotlib", "sklearn", "scipy", "pyarrow")
 EXPLICIT_NUMPY = {"Generator", "BitGenerator", "PCG64", "Philox", "SeedSequence", "default_rng"}
 EXPLICIT_PYTHON = {"Random", "SystemRandom"}

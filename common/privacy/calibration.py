@@ -1,0 +1,58 @@
+"""How much noise a wanted epsilon needs.
+
+Search on the claim itself, so that what was asked for is what will be claimed.
+
+Source: the safe rounding of `dp_accounting.calibrate_dp_mechanism` (Google).
+"""
+
+from typing import Final
+
+from wardround.common.checks import in_range, positive
+from wardround.common.errors import PrivacyError
+from wardround.common.privacy.accounting import epsilon as claim
+from wardround.common.privacy.events import GaussianSteps
+
+_PER_UNIT: Final = 1000  # noise multipliers have three decimals
+_LARGEST: Final = 1_000_000 * _PER_UNIT
+
+
+def noise_multiplier_for(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
+    """The smallest noise multiplier with three decimals whose claim is at most `epsilon`.
+
+    Args:
+        epsilon: Wanted bound, add or remove one patient, > 0.
+        delta: In (0, 1).
+        sample_rate: q, in (0, 1].
+        steps: All noisy steps together: rounds times attempts to be paid for times local steps.
+
+    Returns:
+        z, dimensionless: noise standard deviation divided by the clipping norm.
+
+    Raises:
+        UsageError: A number is out of range.
+        PrivacyError: No noise reaches it, because the accountant's own error is larger than `epsilon`.
+
+    Example:
+        >>> noise_multiplier_for(epsilon=3.0, delta=1e-5, sample_rate=1.0, steps=30)
+        7.617
+    """
+    positive(epsilon=epsilon, delta=delta, sample_rate=sample_rate, steps=steps)
+    in_range(0, 1, sample_rate=sample_rate)
+
+    def enough(units: int) -> bool:
+        event = GaussianSteps(noise_multiplier=units / _PER_UNIT, sample_rate=sample_rate, steps=steps)
+        return claim([event], delta) <= epsilon
+
+    high = _PER_UNIT
+    while not enough(high):
+        high *= 2
+        if high > _LARGEST:
+            raise PrivacyError(
+                f"no noise multiplier reaches epsilon {epsilon:g} at delta {delta:g} and sample rate {sample_rate:g}",
+                advice="ask for a larger epsilon, or use the full batch (sample rate 1), whose cost is exact",
+            )
+    low = 0 if high == _PER_UNIT else high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high / _PER_UNIT
