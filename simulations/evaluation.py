@@ -1,0 +1,160 @@
+"""The question of every hospital: is the joint model better than ours, by how much, and how sure are we?
+
+Everything here is exact, on held-out patients, and therefore stays in a simulation: training may be private, these
+tables are not. All models are compared on the same patients, and differences are paired.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wardround.common.learning.intervals import bootstrap, paired_difference
+from wardround.common.learning.metrics import evaluate
+from wardround.common.study.outcomes import Outcome, Targets
+from wardround.simulations.resultrows import PRIMARY, EvaluationRow, GainRow, SubgroupRow
+
+ALL = "all"
+SMALLEST_SUBGROUP = 10
+
+Predictions = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """Held-out patients and what each model said of them.
+
+    Attributes:
+        outcome: What is predicted.
+        truth: Targets of the held-out patients of each site.
+        groups: Subgroup columns of the same patients, in the same order.
+        predictions: Model name to site to predictions, in the same order; a model need not cover every site.
+    """
+
+    outcome: Outcome
+    truth: Mapping[str, Targets]
+    groups: Mapping[str, pd.DataFrame]
+    predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
+
+    def add(self, model: str, site: str, predictions: Predictions) -> None:
+        """Note what a model said of a site's held-out patients."""
+        self.predictions.setdefault(model, {})[site] = predictions
+
+    def pooled(self, model: str) -> tuple[Targets, Predictions] | None:
+        """All held-out patients together, if the model covers every site."""
+        found = self.predictions[model]
+        if set(found) != set(self.truth) or len(found) < 2:
+            return None
+        parts = [self.truth[site] for site in self.truth]
+        events = [part.event for part in parts if part.event is not None]
+        targets = Targets(
+            value=np.concatenate([part.value for part in parts]),
+            event=np.concatenate(events) if events else None,
+        )
+        return targets, np.concatenate([found[site] for site in self.truth])
+
+
+def evaluation_rows(board: Board, rng: np.random.Generator) -> tuple[EvaluationRow, ...]:
+    """Every model on every site it covers, and on all patients together, with 95% intervals.
+
+    Args:
+        board: Truth and predictions.
+        rng: Draws the resamples.
+    """
+    return tuple(row for model in board.predictions for row in _rows_of(board, model, rng))
+
+
+def _rows_of(board: Board, model: str, rng: np.random.Generator) -> Iterator[EvaluationRow]:
+    places = [(site, board.truth[site], made) for site, made in board.predictions[model].items()]
+    if (whole := board.pooled(model)) is not None:
+        places.append((ALL, *whole))
+    for on, targets, made in places:
+        for metric, value in evaluate(board.outcome, targets, made).items():
+            low, high = _interval(board.outcome, targets, made, metric, value, rng)
+            yield EvaluationRow(model=model, on=on, metric=metric, value=value, low=low, high=high)
+
+
+def _interval(
+    outcome: Outcome,
+    targets: Targets,
+    made: Predictions,
+    metric: str,
+    value: float,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    if math.isnan(value):
+        return math.nan, math.nan
+    return bootstrap(outcome, targets, made, metric, rng=rng)
+
+
+def gain_rows(board: Board, rng: np.random.Generator) -> tuple[GainRow, ...]:
+    """Per hospital and metric: the federated model against the hospital's own, on the same patients.
+
+    Args:
+        board: Truth and predictions of `federated` and of `local:<site>`.
+        rng: Draws the resamples.
+    """
+    return tuple(row for site in board.truth for row in _gains_of(board, site, rng))
+
+
+def _gains_of(board: Board, site: str, rng: np.random.Generator) -> Iterator[GainRow]:
+    joint = board.predictions.get("federated", {}).get(site)
+    own = board.predictions.get(f"local:{site}", {}).get(site)
+    if joint is None or own is None:
+        return
+    targets = board.truth[site]
+    ours = evaluate(board.outcome, targets, own)
+    for metric, value in evaluate(board.outcome, targets, joint).items():
+        if math.isnan(value) or math.isnan(ours[metric]):
+            continue
+        difference, low, high, better = paired_difference(
+            board.outcome, targets, joint, own, metric, rng=rng
+        )
+        yield GainRow(
+            site=site,
+            metric=metric,
+            federated=value,
+            local=ours[metric],
+            difference=difference,
+            low=low,
+            high=high,
+            probability_better=better,
+        )
+
+
+def subgroup_rows(board: Board, rng: np.random.Generator) -> tuple[SubgroupRow, ...]:
+    """The federated model for each declared subgroup, over all sites; small groups are left out."""
+    whole = board.pooled("federated") if "federated" in board.predictions else None
+    if whole is None:
+        return ()
+    groups = pd.concat([board.groups[site] for site in board.truth], ignore_index=True)
+    return tuple(row for column in groups.columns for row in _subgroups_of(board, whole, groups[column], rng))
+
+
+def _subgroups_of(
+    board: Board, whole: tuple[Targets, Predictions], column: "pd.Series[str]", rng: np.random.Generator
+) -> Iterator[SubgroupRow]:
+    targets, made = whole
+    for group in sorted(column.dropna().unique()):
+        index = np.flatnonzero((column == group).to_numpy()).astype(np.int64)
+        if len(index) < SMALLEST_SUBGROUP:
+            continue
+        part, predictions = targets.take(index), made[index]
+        values = evaluate(board.outcome, part, predictions)
+        metric = next((name for name in PRIMARY if not math.isnan(values.get(name, math.nan))), None)
+        if metric is None:
+            continue
+        low, high = bootstrap(board.outcome, part, predictions, metric, rng=rng)
+        yield SubgroupRow(
+            model="federated",
+            column=str(column.name),
+            group=str(group),
+            metric=metric,
+            value=values[metric],
+            low=low,
+            high=high,
+            patients=len(index),
+        )

@@ -1,0 +1,174 @@
+"""The run folder: what one simulated study leaves behind, and how an interrupted run finds itself again.
+
+    run.json            what was asked, with digests; written first
+    study.toml          the protocol, and the loadings it names
+    sites/<name>/       identity, ledger, outbox and refusals of an imagined hospital (only with --table)
+    federation/         the coordinator's key, checkpoint and study log
+    curves.jsonl        one line per measured round
+    model.safetensors   the final model with its preprocessing
+    ledger.json         what each site's ledger says was spent
+    results.json, report.html   written last: their presence means the run is complete
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wardround.common.durable import append_line, sync_folder, write_atomic
+from wardround.common.errors import StorageError, UsageError
+from wardround.common.formats import canonical, check_header, digest, header
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.study.reader import dumps
+from wardround.simulations.resultrows import CurveRow
+
+FORMAT = "wardround-run"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run was asked to do; a resume must ask the same.
+
+    Attributes:
+        protocol: Digest of the protocol.
+        data: Digest of the table or of the site folders' tables.
+        backend: `inline` or `ray`.
+        seed: Of splits and intervals; without privacy also of training.
+        folds: Cross-validation folds; 0 for one held-out split.
+        leave_one_out: `yes` or `no`.
+    """
+
+    protocol: str
+    data: str
+    backend: str
+    seed: int
+    folds: int
+    leave_one_out: str
+
+
+class RunFolder:
+    """Paths of a run, and its claim on them.
+
+    Args:
+        path: The folder; made if absent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.results = path / "results.json"
+        self.report = path / "report.html"
+        self.model = path / "model.safetensors"
+        self.protocol = path / "study.toml"
+        self.ledgers = path / "ledger.json"
+        self._facts = path / "run.json"
+        self._curves = path / "curves.jsonl"
+
+    def claim(self, facts: RunFacts) -> None:
+        """Begin a run here, or go on with the very same one.
+
+        Raises:
+            UsageError: The folder holds a finished run, another run, or something else entirely.
+        """
+        if self.results.exists():
+            raise UsageError(
+                f"{self.path} holds a finished run",
+                advice="choose another --out, or look at its report.html; nothing was changed",
+            )
+        if self._facts.exists():
+            self._check_same(facts)
+            return
+        if self.path.exists() and any(self.path.iterdir()):
+            raise UsageError(f"{self.path} is not empty and holds no run", advice="choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._facts, canonical({**header(FORMAT, VERSION), **asdict(facts)}))
+
+    def _check_same(self, facts: RunFacts) -> None:
+        found = json.loads(self._facts.read_bytes())
+        check_header(found, name=FORMAT, version=VERSION, where=str(self._facts))
+        changed = [name for name, value in asdict(facts).items() if found.get(name) != value]
+        if changed:
+            raise UsageError(
+                f"{self.path} holds an unfinished run with another {', '.join(changed)}",
+                advice="repeat the first command to resume it, or choose another --out",
+            )
+
+    def keep_protocol(self, protocol: StudyProtocol, source: Path | None) -> None:
+        """Keep the protocol, and beside it the public loadings that it names.
+
+        Args:
+            protocol: As it is run.
+            source: Folder that the protocol came from; None where it names no loadings.
+        """
+        write_atomic(self.protocol, dumps(protocol).encode())
+        if source is not None and protocol.inputs.loadings:
+            target = self.path / Path(protocol.inputs.loadings)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / protocol.inputs.loadings, target)
+            sync_folder(target.parent)
+
+    def add_curve(self, row: CurveRow) -> None:
+        """Note one measured point."""
+        append_line(self._curves, canonical({**asdict(row), "value": repr(row.value)}), mode=0o644)
+
+    def curves(self) -> tuple[CurveRow, ...]:
+        """All points, the last word on each round; a line torn by a crash is measured again anyway."""
+        rows = {(row.round, row.on, row.metric): row for row in self._curve_lines()}
+        return tuple(sorted(rows.values(), key=lambda row: (row.round, row.on)))
+
+    def _curve_lines(self) -> Iterator[CurveRow]:
+        if not self._curves.exists():
+            return
+        for line in self._curves.read_bytes().splitlines():
+            try:
+                found = json.loads(line)
+                yield CurveRow(**{**found, "value": float(found["value"])})
+            except (ValueError, TypeError, KeyError):
+                continue
+
+    def keep_ledgers(self, spent: Mapping[str, object]) -> None:
+        """Keep what each site's ledger says was spent; nothing computed from patients is in it."""
+        write_atomic(self.ledgers, canonical({**header("wardround-ledger-extract", 1), "sites": dict(spent)}))
+
+
+def open_run(path: Path) -> RunFolder:
+    """A finished run.
+
+    Raises:
+        StorageError: There is none at `path`, or it was interrupted before its results.
+    """
+    folder = RunFolder(path)
+    if not folder.results.exists():
+        raise StorageError(
+            f"{path} holds no finished run (no results.json)",
+            advice="repeat the simulate command to finish an interrupted run",
+        )
+    return folder
+
+
+def code_digest() -> str:
+    """SHA-256 over the installed package's source files: which code produced a result."""
+    import wardround.client
+    import wardround.common
+    import wardround.server
+    import wardround.simulations
+
+    found = []
+    for package in (wardround.client, wardround.common, wardround.server, wardround.simulations):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            found.append([package.__name__, file.relative_to(root).as_posix(), digest(file.read_bytes())])
+    return digest(canonical(found))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        StorageError: The file is not there or cannot be read.
+    """
+    try:
+        return digest(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"could not read {path}: {error.strerror}", advice="check the path") from None
