@@ -1,4 +1,7 @@
-"""Sub-packages are found, not listed: one forgotten by hand would import in editable mode and be missing from the wheel."""
+"""Sub-packages are found, not listed.
+
+One forgotten by hand would still import in editable mode and be missing from the wheel.
+"""
 
 from setuptools import find_packages, setup
 
