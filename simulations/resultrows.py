@@ -119,6 +119,10 @@ class CurveRow:
     metric: str
     value: float
 
+    def __post_init__(self) -> None:
+        """Refuse a metric without a meaning."""
+        check_metric(self.metric)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubgroupRow:
@@ -132,6 +136,11 @@ class SubgroupRow:
     low: float
     high: float
     patients: int
+
+    def __post_init__(self) -> None:
+        """Refuse models and metrics without a meaning."""
+        check_model(self.model)
+        check_metric(self.metric)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

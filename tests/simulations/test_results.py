@@ -1,0 +1,205 @@
+"""`results.json` keeps every number, writes null where JSON has none, and refuses what it does not know."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wardround.common.errors import StorageError, UsageError
+from wardround.simulations.resultrows import (
+    CapRow,
+    CohortRow,
+    CurveRow,
+    EpsilonRow,
+    EvaluationRow,
+    GainRow,
+    SubgroupRow,
+)
+from wardround.simulations.results import Results
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "results-1.json"
+
+
+def example() -> Results:
+    return Results(
+        study="demo-response",
+        mechanism="site-noise",
+        training_private=True,
+        evaluation_private=False,
+        delta=1e-5,
+        epsilon=(
+            EpsilonRow(site="Alder", adversary="server and all other sites", value=2.9997),
+            EpsilonRow(site="Elm", adversary="server and all other sites", value=math.inf),
+        ),
+        rounds=30,
+        evaluation=(
+            EvaluationRow(model="federated", on="all", metric="auc", value=0.85, low=0.8, high=0.9),
+            EvaluationRow(model="local:Alder", on="Alder", metric="auc", value=0.73, low=0.5, high=0.9),
+        ),
+        gains=(
+            GainRow(
+                site="Alder",
+                metric="auc",
+                federated=0.85,
+                local=0.73,
+                difference=0.12,
+                low=0.03,
+                high=0.21,
+                probability_better=0.99,
+            ),
+        ),
+        curves=(CurveRow(round=1, on="all", metric="auc", value=0.7),),
+        subgroups=(
+            SubgroupRow(
+                model="federated",
+                column="sex",
+                group="female",
+                metric="auc",
+                value=0.84,
+                low=0.7,
+                high=0.9,
+                patients=120,
+            ),
+        ),
+        cohorts=(CohortRow(site="Alder", patients=60, held_out=18),),
+        caps=(CapRow(site="Alder", cap=4.0),),
+        left_out_sites=1,
+        protocol_digest="ab" * 32,
+        data_digest="cd" * 32,
+        code_digest="ef" * 32,
+        code_version="0.1.0",
+        notes=("A sentence.",),
+    )
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps({**example().as_json(), **fields})
+
+
+def read(text: str) -> Results:
+    return Results.from_json(text, where="a file")
+
+
+def test_the_golden_file_of_version_1_is_read_for_ever() -> None:
+    assert Results.load(GOLDEN) == example()
+
+
+def test_the_text_of_version_1_has_not_changed() -> None:
+    assert example().to_json() == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_required_fields_carry_the_names_of_the_format() -> None:
+    found = example().as_json()
+    assert list(found)[:10] == [
+        "format",
+        "version",
+        "study",
+        "mechanism",
+        "training_private",
+        "evaluation_private",
+        "delta",
+        "epsilon",
+        "rounds",
+        "evaluation",
+    ]
+    assert found["format"] == "wardround-results"
+    assert found["version"] == 1
+    assert set(found["epsilon"][0]) == {"site", "adversary", "value"}
+    assert set(found["evaluation"][0]) == {"model", "on", "metric", "value", "low", "high"}
+
+
+def test_an_infinite_epsilon_is_null_and_comes_back_infinite() -> None:
+    assert example().as_json()["epsilon"][1]["value"] is None
+    assert read(example().to_json()).epsilon[1].value == math.inf
+
+
+def test_a_number_that_could_not_be_computed_is_null_and_comes_back_as_nan() -> None:
+    row = replace(example().evaluation[0], value=math.nan, low=math.nan, high=math.nan)
+    text = replace(example(), evaluation=(row,)).to_json()
+    assert json.loads(text)["evaluation"][0]["value"] is None
+    assert math.isnan(read(text).evaluation[0].value)
+
+
+def test_saved_and_loaded_results_are_equal(tmp_path: Path) -> None:
+    example().save(tmp_path / "results.json")
+    assert Results.load(tmp_path / "results.json") == example()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (changed(version=2), "reads up to version 1"),
+        (changed(format="something-else"), "wardround-results"),
+        (changed(surprise=1), "unknown field surprise"),
+        (changed(rounds=3.5), "rounds: found float"),
+        (changed(rounds=True), "rounds: found bool"),
+        (changed(training_private=1), "training_private: found int"),
+        (changed(delta=None), "delta: found NoneType"),
+        (changed(delta="1e-5"), "delta: found str"),
+        (changed(notes=[1]), "notes: found list"),
+        (changed(epsilon={}), "epsilon: expected a list"),
+        (changed(epsilon=[{"site": "A", "adversary": "server"}]), r"epsilon\[0\]: field value is missing"),
+        (changed(caps=[{"site": "A", "cap": None}]), r"caps\[0\]: cap: found NoneType"),
+        (changed(epsilon=[{"site": "A", "adversary": "s", "value": -1}]), "epsilon >= 0"),
+        (changed(curves=[{"round": 1, "on": "all", "metric": "luck", "value": 1}]), "expected a metric"),
+        (changed(evaluation=[7]), r"evaluation\[0\]"),
+        (example().to_json().replace("1e-05", "1e999"), "too large"),
+        (example().to_json().replace("1e-05", "NaN"), "NaN is not JSON"),
+        ("[]", "expected a JSON object"),
+        ("{", "expected JSON in a file"),
+    ],
+)
+def test_a_file_that_is_not_exactly_this_format_is_refused_by_name(text: str, why: str) -> None:
+    with pytest.raises(StorageError, match=why):
+        read(text)
+
+
+@pytest.mark.parametrize("missing", ["study", "mechanism", "training_private", "delta", "epsilon", "rounds"])
+def test_a_missing_field_is_refused(missing: str) -> None:
+    found = example().as_json()
+    del found[missing]
+    with pytest.raises(StorageError, match=f"field {missing} is missing"):
+        read(json.dumps(found))
+
+
+def test_a_file_that_is_not_there_is_refused_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as refusal:
+        Results.load(tmp_path / "results.json")
+    assert "run folder" in refusal.value.diagnostics()
+
+
+@pytest.mark.parametrize("claim", [{"mechanism": "none"}, {"drafted": True}])
+def test_training_without_a_guarantee_cannot_be_called_private(claim: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="training_private"):
+        replace(example(), **claim)
+
+
+@pytest.mark.parametrize("model", ["", "local", "local:", "central", "federated-without:", "xfederated"])
+def test_a_model_without_a_meaning_is_refused(model: str) -> None:
+    with pytest.raises(UsageError, match="expected federated, pooled"):
+        replace(example().evaluation[0], model=model)
+
+
+@pytest.mark.parametrize("model", ["federated", "pooled", "local:a:b\nc", "federated-without:Elm"])
+def test_every_model_of_the_format_is_accepted(model: str) -> None:
+    assert replace(example().evaluation[0], model=model).model == model
+
+
+def test_frames_have_one_table_per_kind_of_row_with_columns_even_when_empty() -> None:
+    frames = replace(example(), subgroups=()).frames()
+    assert frames["evaluation"].loc[1, "model"] == "local:Alder"
+    assert frames["gains"]["difference"].tolist() == [0.12]
+    assert len(frames["subgroups"]) == 0
+    assert "patients" in frames["subgroups"].columns
+
+
+def test_sites_come_smallest_first_and_unknown_sizes_last() -> None:
+    sizes = (
+        CohortRow(site="Elm", patients=600, held_out=180),
+        CohortRow(site="Alder", patients=60, held_out=18),
+    )
+    epsilon = (EpsilonRow(site="Zelkova", adversary="server", value=1.0), *example().epsilon)
+    assert replace(example(), cohorts=sizes, epsilon=epsilon).sites == ("Alder", "Elm", "Zelkova")
