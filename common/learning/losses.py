@@ -95,7 +95,7 @@ def hazard_targets(time: Tensor, event: Tensor, cut_points: tuple[float, ...]) -
 
 
 def cox_loss(risk: Tensor, time: Tensor, event: Tensor) -> Tensor:
-    """Negative log partial likelihood of a mini-batch, averaged over its events.
+    """Negative log partial likelihood of a mini-batch, divided by its patients (not by its events).
 
     Patients with equal times keep their given order; each risk set is what stands before in descending time.
     Couples patients: never under a privacy mechanism.
@@ -106,13 +106,14 @@ def cox_loss(risk: Tensor, time: Tensor, event: Tensor) -> Tensor:
         event: Shape (n,), bool.
 
     Returns:
-        A scalar; zero, with zero gradient, where no event was observed.
+        A scalar >= 0; zero, with zero gradient, where no event was observed.
 
     Example:
-        >>> round(cox_loss(torch.zeros(2), torch.tensor([1.0, 2.0]), torch.tensor([True, False])).item(), 4)
-        0.6931
+        >>> risk, time = torch.zeros(2), torch.tensor([1.0, 2.0])
+        >>> round(cox_loss(risk, time, torch.tensor([True, False])).item(), 4)  # log(2) / 2
+        0.3466
     """
     order = torch.argsort(time, descending=True, stable=True)
     risk, event = risk[order], event[order]
     terms = torch.where(event, torch.logcumsumexp(risk, dim=0) - risk, 0.0)
-    return terms.sum() / event.sum().clamp(min=1)
+    return terms.mean()

@@ -1,0 +1,78 @@
+"""What a model says about patients, in the outcome's own terms. A patient's rows are averaged."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from wardround.common.errors import StudyError
+from wardround.common.learning.data import PatientRows
+from wardround.common.learning.models import build, load_into
+from wardround.common.learning.parameters import Parameters
+from wardround.common.study.outcomes import (
+    BinaryOutcome,
+    ClassOutcome,
+    ContinuousOutcome,
+    Outcome,
+    SurvivalOutcome,
+)
+from wardround.common.study.protocol import StudyProtocol
+
+
+def predict(protocol: StudyProtocol, parameters: Parameters, rows: PatientRows) -> NDArray[np.float64]:
+    """Predictions of a model for n patients.
+
+    Returns:
+        Binary: shape (n,), the probability of `positive`. Class: (n, classes), probabilities in the order of
+        `classes`. Continuous: (n,), in the outcome's unit. Survival: (n,), a risk score, higher = worse.
+
+    Raises:
+        UsageError: The parameters do not belong to this protocol and width.
+        StudyError: The model gives something that is not a number.
+    """
+    module = build(protocol, rows.inputs.shape[1])
+    load_into(module, parameters)
+    per_row = _interpreted(_outputs(_scoring(module), rows.inputs), protocol.outcome)
+    if not np.isfinite(per_row).all():
+        raise StudyError(
+            "the model gives predictions that are not finite",
+            advice="training diverged: lower the learning rate, or scale the features publicly",
+        )
+    return _per_patient(per_row, rows)
+
+
+def _scoring(module: nn.Sequential) -> nn.Sequential:
+    """The part of a model that is evaluated: for survival the risk score, without the baseline hazards."""
+    return nn.Sequential(*(layer for name, layer in module.named_children() if name != "hazard"))
+
+
+def _outputs(module: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        outputs: NDArray[np.float32] = module(torch.tensor(inputs)).numpy()
+    return outputs.astype(np.float64)
+
+
+def _interpreted(outputs: NDArray[np.float64], outcome: Outcome) -> NDArray[np.float64]:
+    match outcome:
+        case BinaryOutcome():
+            return _softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=1))[:, 1]
+        case ClassOutcome():
+            return _softmax(outputs)
+        case ContinuousOutcome():
+            return outputs[:, 0] * outcome.sd + outcome.mean
+        case SurvivalOutcome():
+            return outputs[:, 0]
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: NDArray[np.float64] = exponents / exponents.sum(axis=1, keepdims=True)
+    return result
+
+
+def _per_patient(per_row: NDArray[np.float64], rows: PatientRows) -> NDArray[np.float64]:
+    sums = np.zeros((rows.n_patients, *per_row.shape[1:]))
+    np.add.at(sums, rows.patient, per_row)
+    counts = np.bincount(rows.patient, minlength=rows.n_patients).astype(np.float64)
+    means: NDArray[np.float64] = (sums.T / counts).T
+    return means
