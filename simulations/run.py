@@ -1,0 +1,227 @@
+"""Simulate one federated study on one machine: from a table or from site folders to a run folder with a report.
+
+The federated model is trained by the production objects (see `federation`); local-only and pooled models are trained
+on the same patients; everything is compared on the same held-out patients. A run that was interrupted is resumed by
+asking for the same run again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from wardround.common.errors import UsageError
+from wardround.common.learning.features import FeaturePath
+from wardround.common.learning.metrics import evaluate
+from wardround.common.learning.parameters import Parameters
+from wardround.common.learning.predictions import predict
+from wardround.common.learning.released import ReleasedModel
+from wardround.common.study.protocol import StudyProtocol
+from wardround.simulations.baselines import train_baselines
+from wardround.simulations.evaluation import ALL, Board
+from wardround.simulations.federation import Backend, Federation, run_federation
+from wardround.simulations.hospitals import Consortium, Hospital, fold_of, spends
+from wardround.simulations.outcome import summarise
+from wardround.simulations.report import write_report
+from wardround.simulations.resultrows import PRIMARY, CurveRow
+from wardround.simulations.results import Results
+from wardround.simulations.runfolder import RunFacts, RunFolder
+
+Step = Callable[[str, int, int], None]
+"""Progress: what is being done, how much of it is done, out of how much."""
+
+CURVE_POINTS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One simulation.
+
+    Attributes:
+        protocol: The study; a seed given on the command line is already in it where the mechanism allows one.
+        folder: Where the protocol's loadings are, or None.
+        consortium: The hospitals and their patients.
+        backend: `inline` or `ray`.
+        seed: Of intervals and baselines.
+        folds: 0 for the protocol's one held-out split; K >= 2 for K-fold cross-validation of every model.
+        leave_one_out: Also train without each site in turn and test on it.
+    """
+
+    protocol: StudyProtocol
+    folder: Path | None
+    consortium: Consortium
+    backend: Backend = "inline"
+    seed: int = 0
+    folds: int = 0
+    leave_one_out: str = "no"
+
+
+def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
+    """Run the plan, or finish an interrupted run of the same plan.
+
+    Args:
+        plan: What to run.
+        out: The run folder.
+        step: Called as work proceeds.
+
+    Raises:
+        UsageError: `out` holds something else.
+        PolicyRefusal: A site's own policy refuses the study.
+        StudyError: A round used up its attempts, or training diverged.
+    """
+    run = RunFolder(out)
+    run.claim(_facts(plan))
+    run.keep_protocol(plan.protocol, plan.folder)
+    path = FeaturePath.from_protocol(plan.protocol, plan.folder)
+    board = Board(
+        outcome=plan.protocol.outcome,
+        truth={h.name: h.held_out().targets for h in _tested(plan)},
+        groups={h.name: h.held_out_groups() for h in _tested(plan)},
+    )
+    final = _fill(board, plan, run, step)
+    ReleasedModel(protocol=plan.protocol, parameters=final, path=path).save(run.model)
+    run.keep_ledgers({h.name: spends(h) for h in plan.consortium.hospitals})
+    step("evaluating", 0, 1)
+    results = summarise(plan.protocol, plan.consortium, board, run, seed=plan.seed, folds=plan.folds)
+    write_report(results, plan.protocol, run.path)
+    results.save(run.results)
+    step("evaluating", 1, 1)
+    return results
+
+
+def _facts(plan: Plan) -> RunFacts:
+    return RunFacts(
+        protocol=plan.protocol.digest,
+        data=plan.consortium.data_digest,
+        backend=plan.backend,
+        seed=plan.seed,
+        folds=plan.folds,
+        leave_one_out=plan.leave_one_out,
+    )
+
+
+def _tested(plan: Plan) -> Sequence[Hospital]:
+    """The hospitals as they are tested: under cross-validation every patient is held out once."""
+    hospitals = plan.consortium.hospitals
+    return [h.all_held_out() for h in hospitals] if plan.folds else hospitals
+
+
+def _fill(board: Board, plan: Plan, run: RunFolder, step: Step) -> Parameters:
+    """Train everything and note every prediction; returns the federated model (of the last fold)."""
+    if not plan.folds:
+        return _one_split(board, plan, plan.consortium.hospitals, run, step, suffix="")
+    parts: list[tuple[Board, Sequence[Hospital]]] = []
+    final: Parameters = {}
+    for fold in range(plan.folds):
+        hospitals = [fold_of(h, fold, plan.folds, seed=plan.seed) for h in plan.consortium.hospitals]
+        part = Board(outcome=board.outcome, truth={}, groups={})
+        final = _one_split(part, plan, hospitals, run, step, suffix=f"-fold-{fold + 1}")
+        parts.append((part, hospitals))
+    _join(board, parts)
+    return final
+
+
+def _join(board: Board, parts: Sequence[tuple[Board, Sequence[Hospital]]]) -> None:
+    """Put the predictions of all folds back into the order of the patients."""
+    for part, hospitals in parts:
+        for model, by_site in part.predictions.items():
+            for hospital in hospitals:
+                if hospital.name not in by_site:
+                    continue
+                made = by_site[hospital.name]
+                whole = board.predictions.setdefault(model, {}).setdefault(
+                    hospital.name, np.full((hospital.rows.n_patients, *made.shape[1:]), np.nan)
+                )
+                whole[hospital.test] = made
+
+
+def _one_split(
+    board: Board, plan: Plan, hospitals: Sequence[Hospital], run: RunFolder, step: Step, *, suffix: str
+) -> Parameters:
+    """Train federated, local, pooled and, if asked, leave-one-out models; note what each says of held-out patients."""
+    protocol = _variant(plan.protocol, suffix)
+    hook = _Curves(protocol, hospitals, run, step, measured="yes" if not suffix else "no")
+    federated = run_federation(
+        Federation(
+            protocol=protocol,
+            hospitals=hospitals,
+            folder=run.path / f"federation{suffix}",
+            backend=plan.backend,
+        ),
+        on_round=hook.after_round,
+    )
+    step("training the yardsticks", 0, 1)
+    models = train_baselines(protocol, {h.name: h.training() for h in hospitals}, seed=plan.seed)
+    step("training the yardsticks", 1, 1)
+    for hospital in hospitals:
+        held_out = hospital.held_out()
+        for name, model in {"federated": federated, "pooled": models["pooled"]}.items():
+            board.add(name, hospital.name, predict(protocol, model, held_out))
+        own = f"local:{hospital.name}"
+        board.add(own, hospital.name, predict(protocol, models[own], held_out))
+    if plan.leave_one_out == "yes":
+        _leave_one_out(board, plan, hospitals, run, step, suffix=suffix)
+    return federated
+
+
+def _leave_one_out(
+    board: Board, plan: Plan, hospitals: Sequence[Hospital], run: RunFolder, step: Step, *, suffix: str
+) -> None:
+    if len(hospitals) < 3:
+        raise UsageError("leave-one-out needs at least three sites", advice="leave out --leave-one-out")
+    for number, left in enumerate(hospitals):
+        step("leaving one site out", number, len(hospitals))
+        name = f"{suffix}-without-{number + 1}"
+        protocol = _variant(plan.protocol, name)
+        model = run_federation(
+            Federation(
+                protocol=protocol,
+                hospitals=[h for h in hospitals if h is not left],
+                folder=run.path / f"federation{name}",
+                backend=plan.backend,
+            )
+        )
+        board.add(f"federated-without:{left.name}", left.name, predict(protocol, model, left.held_out()))
+    step("leaving one site out", len(hospitals), len(hospitals))
+
+
+def _variant(protocol: StudyProtocol, suffix: str) -> StudyProtocol:
+    """A study of its own, with its own reservation in every ledger: the same patients are used once more."""
+    if not suffix:
+        return protocol
+    return replace(protocol, study=replace(protocol.study, name=f"{protocol.study.name}{suffix}"))
+
+
+class _Curves:
+    """Measures the joint model on held-out patients as rounds complete, about `CURVE_POINTS` times."""
+
+    def __init__(
+        self, protocol: StudyProtocol, hospitals: Sequence[Hospital], run: RunFolder, step: Step, *, measured: str
+    ) -> None:
+        self._protocol = protocol
+        self._held_out = {h.name: h.held_out() for h in hospitals} if measured == "yes" else {}
+        self._run = run
+        self._step = step
+        self._every = max(1, -(-protocol.federation.rounds // CURVE_POINTS))
+
+    def after_round(self, number: int, parameters: Parameters) -> None:
+        rounds = self._protocol.federation.rounds
+        if self._held_out and (number % self._every == 0 or number in (1, rounds)):
+            self._measure(number, parameters)
+        self._step(f"round {number} of {rounds}", number, rounds)
+
+    def _measure(self, number: int, parameters: Parameters) -> None:
+        made = {site: predict(self._protocol, parameters, rows) for site, rows in self._held_out.items()}
+        board = Board(
+            outcome=self._protocol.outcome,
+            truth={site: rows.targets for site, rows in self._held_out.items()},
+            groups={},
+            predictions={"federated": made},
+        )
+        whole = board.pooled("federated")
+        places = [(site, board.truth[site], made[site]) for site in made]
+        for on, targets, predictions in [*places, *([(ALL, *whole)] if whole else [])]:
+            values = evaluate(self._protocol.outcome, targets, predictions)
+            metric = next(name for name in PRIMARY if name in values)
+            self._run.add_curve(CurveRow(round=number, on=on, metric=metric, value=values[metric]))
