@@ -36,8 +36,8 @@ class Header:
         protocol_digest: SHA-256 of the protocol in hexadecimal.
         round: >= 0.
         attempt: >= 0, counted within the round.
-        sender, receiver: Names in the roster.
-        base_model: SHA-256 of the model that the message starts from.
+        sender, receiver: Names in the roster; a roll call is addressed to nobody in particular.
+        base_model: SHA-256 of the model that the message starts from; any fixed digest if none.
     """
 
     kind: str

@@ -1,7 +1,7 @@
 """Who is who: Ed25519 keys, and the pinned roster of a consortium.
 
 A key is trusted because a person compared its fingerprint over another channel and wrote it into the roster.
-No certificate authority, no trust on first use. Assumes that a private key file is readable by its owner only.
+No certificate authority, no trust on first use. Assumes that only its owner can read a private key file.
 
 Source: RFC 8032 (Ed25519); Chalkias et al. (2020), "Taming the many EdDSAs", for the keys that are refused.
 """
@@ -92,7 +92,7 @@ class PublicKey:
         except (InvalidSignature, ValueError):
             raise TrustError(
                 f"the signature does not belong to key {self.short} and this message",
-                advice="the bytes were changed or somebody else signed them: compare fingerprints by telephone",
+                advice="bytes were changed or somebody else signed them: compare fingerprints by telephone",
             ) from None
 
 

@@ -1,0 +1,286 @@
+"""A site's privacy ledger: what its patient pool has spent, for its lifetime, across all studies.
+
+    with Ledger.open(folder, key, head_path) as ledger:
+        ledger.reserve("study", protocol.digest, protocol.event(), rounds * attempts)   # at approval
+        ledger.spend("study", protocol.digest, 1, 1, base_model)                        # before training
+        ledger.settle("study", protocol.digest, 1, 1, digest(reply))                    # before bytes leave
+        ledger.close_study("study", protocol.digest)                                    # the rest is returned
+
+Each call is durable on return. All are safe to repeat after a crash: a repeated call finds its entry and adds none.
+Whether a cap allows a reservation is decided by the caller from `exposure()`.
+
+Guarantees:
+    - What is charged is never less than what was released, whatever call a crash interrupts.
+    - An edited, reordered, shortened or exchanged ledger is refused at opening.
+    - Two openings at once are refused.
+
+Assumes one owner of the folder, and a head file that is not backed up and restored together with it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from wardround.common.durable import exclusive, write_atomic
+from wardround.common.errors import StorageError, TrustError, UsageError, WardroundError
+from wardround.common.privacy.events import DpEvent, encode
+from wardround.common.trust.identity import PublicKey, SigningKey
+from wardround.common.trust.ledgerfile import (
+    ASK,
+    LedgerFile,
+    check_head,
+    read_bytes,
+    read_head,
+    split,
+    verify,
+)
+from wardround.common.trust.ledgerline import Entry, write_entry
+from wardround.common.trust.ledgerstate import Account, Moment, PoolState, times
+from wardround.common.trust.signed import timestamp, utc_now
+
+LEDGER = "ledger.jsonl"
+LOCK = "ledger.lock"
+
+
+class Ledger:
+    """An open ledger; see the module for the order of calls. Made by `Ledger.open`."""
+
+    def __init__(self, file: LedgerFile, state: PoolState) -> None:
+        self._file: LedgerFile | None = file
+        self._state = state
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls,
+        folder: Path,
+        key: SigningKey,
+        head_path: Path,
+        *,
+        pool: str = "patients",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> Iterator["Ledger"]:
+        """Open a site's ledger, creating it where neither it nor its head exists.
+
+        Args:
+            folder: The ledger's own folder; created, readable by its owner only.
+            key: The site's key.
+            head_path: The witness file, outside `folder`, and not in the same backup.
+            pool: Name of the patient pool; an existing ledger must be of the same pool.
+            clock: The site's clock, for people only.
+
+        Raises:
+            StorageError: Somebody else has it open, the disk is full, or a newer release wrote it.
+            TrustError: It was rolled back, edited, belongs to another key or pool, or lost its head.
+        """
+        if folder.resolve() in head_path.resolve().parents:
+            raise UsageError(
+                f"expected the head file outside the ledger's folder {folder}, found {head_path}"
+            )
+        for place in (folder, head_path.parent):
+            _make(place)
+        with exclusive(folder / LOCK):
+            ledger = _load(folder / LEDGER, key, head_path, pool, clock)
+            try:
+                yield ledger
+            finally:
+                ledger._file = None
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Number (from 0) and hash of the newest entry."""
+        last = self._open_file().last
+        return last.seq, last.hash
+
+    def reserve(self, study: str, protocol_digest: str, event: DpEvent, releases: int) -> Entry:
+        """Set aside `releases` times `event` (rounds x attempts) for a study.
+
+        Raises:
+            PrivacyError: Reserved with other terms, or finished before.
+            StorageError: Not durable.
+        """
+        payload = {"study": study, "protocol": protocol_digest, "event": encode(event), "releases": releases}
+        account = self._state.current.get((study, protocol_digest))
+        same = account and not account.closed and account.reserved.payload == payload
+        return self._record("reserve", payload, account.reserved if account and same else None)
+
+    def spend(self, study: str, protocol_digest: str, round_: int, attempt: int, base_model: str) -> Entry:
+        """Charge one release, before training. The same unsettled attempt is charged once: nothing left.
+
+        Raises:
+            PrivacyError: Not reserved, used up, or finished.
+            TrustError: Not newer than the last attempt: a replay.
+            StorageError: Not durable; do not train.
+        """
+        payload = _attempt(study, protocol_digest, round_, attempt) | {"base_model": base_model}
+        account = self._state.current.get((study, protocol_digest))
+        existing = _unsettled(account, payload, (round_, attempt)) if account else None
+        return self._record("spend", payload, existing)
+
+    def settle(
+        self, study: str, protocol_digest: str, round_: int, attempt: int, update_digest: str
+    ) -> Entry:
+        """Record the SHA-256 of the bytes an attempt releases, before they leave. Only these are resent.
+
+        Raises:
+            PrivacyError: Not reserved, or finished.
+            TrustError: Not the last attempt, or settled with other bytes.
+            StorageError: Not durable; do not send.
+        """
+        payload = _attempt(study, protocol_digest, round_, attempt) | {"update": update_digest}
+        account = self._state.current.get((study, protocol_digest))
+        done = account.settles.get((round_, attempt)) if account else None
+        return self._record("settle", payload, done if done and done.payload == payload else None)
+
+    def close_study(self, study: str, protocol_digest: str) -> Entry:
+        """End a study: what was not spent of its reservation is returned, and nothing more can be spent.
+
+        Raises:
+            PrivacyError: The study was never reserved.
+            StorageError: Not durable.
+        """
+        account = self._state.current.get((study, protocol_digest))
+        payload = {"study": study, "protocol": protocol_digest}
+        return self._record("close", payload, account.closed if account else None)
+
+    def allow_again(self, study: str, protocol_digest: str) -> Entry:
+        """Let a finished study be reserved once more. What it spent stays charged, and both runs compose.
+
+        Without this, a replayed task of a finished study could make a site reserve and spend anew. Only a person at
+        the site, or a simulation of imagined hospitals, calls it.
+
+        Raises:
+            PrivacyError: The study is not finished.
+            StorageError: Not durable.
+        """
+        return self._record("again", {"study": study, "protocol": protocol_digest}, None)
+
+    def exposure(self) -> list[DpEvent]:
+        """Everything that counts against a cap: finished studies as spent, open ones with their whole reservation."""
+        return [event for account in self._state.accounts for event in times(account.event, account.exposed)]
+
+    def spent(self, study: str | None = None) -> list[DpEvent]:
+        """What was charged so far, torn lines included: of one study (all its runs), or of all."""
+        accounts = (a for a in self._state.accounts if study in (None, a.reserved.payload["study"]))
+        return [event for account in accounts for event in times(account.event, account.charged)]
+
+    def settled(self, study: str, protocol_digest: str, round_: int, attempt: int) -> str | None:
+        """The digest of the bytes that an attempt released; None if none left."""
+        account = self._state.current.get((study, protocol_digest))
+        entry = account.settles.get((round_, attempt)) if account else None
+        return str(entry.payload["update"]) if entry else None
+
+    def last(self, study: str, protocol_digest: str) -> Moment | None:
+        """(round, attempt) of the newest spend of a study; None before the first."""
+        account = self._state.current.get((study, protocol_digest))
+        return account.last if account else None
+
+    def has_open(self, study: str, protocol_digest: str) -> bool:
+        """Whether the study has a reservation that was not closed."""
+        account = self._state.current.get((study, protocol_digest))
+        return account is not None and account.closed is None
+
+    def _record(self, kind: str, payload: Mapping[str, object], existing: Entry | None) -> Entry:
+        file = self._open_file()
+        if existing is None:
+            self._state.admit(kind, payload)
+            existing = file.append(kind, payload)
+            self._state.apply(existing)
+        file.witness()
+        return existing
+
+    def _open_file(self) -> LedgerFile:
+        if self._file is None:
+            raise StorageError("the ledger is closed", advice="use it inside `with Ledger.open(...)`")
+        return self._file
+
+
+def read_ledger(path: Path, key: PublicKey) -> tuple[Entry, ...]:
+    """Verify a copy of a ledger: every signature, the chain, and the rules. For extracts and auditors; no lock.
+
+    A copy says nothing about entries that came after it.
+
+    Raises:
+        TrustError: It was changed, or its last line is torn.
+        StorageError: It cannot be read, or a newer release wrote it.
+    """
+    data = read_bytes(path)
+    lines, torn = split(data or b"")
+    if torn or not lines:
+        raise TrustError(
+            f"expected whole lines in the ledger {path}", advice="copy it while no run is going on"
+        )
+    entries = verify(lines, key, str(path))
+    _replay(entries, None, str(path))
+    return tuple(entries)
+
+
+def _load(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Callable[[], datetime]) -> Ledger:
+    data = read_bytes(path)
+    if data is None:
+        return _create(path, key, head_path, pool, clock)
+    lines, torn = split(data)
+    entries = verify(lines, key.public, str(path))
+    head = read_head(head_path, key.public)
+    check_head(entries, head, str(path))
+    state = _replay(entries, pool, str(path))
+    if torn:
+        entry = write_entry(key, before=entries[-1], kind="torn", time=timestamp(clock()), payload={})
+        data = b"".join(line + b"\n" for line in [*lines, entry.line])
+        write_atomic(path, data, mode=0o600)
+        entries.append(entry)
+        state.apply(entry)
+    file = LedgerFile(
+        path=path,
+        head_path=head_path,
+        key=key,
+        clock=clock,
+        last=entries[-1],
+        size=len(data),
+        witnessed=head[0] if head else -1,
+    )
+    file.witness()
+    return Ledger(file, state)
+
+
+def _create(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Callable[[], datetime]) -> Ledger:
+    if read_bytes(head_path) is not None:
+        raise TrustError(f"expected the ledger {path} that {head_path} names, found none", advice=ASK)
+    payload = {"pool": pool, "key": key.public.fingerprint}
+    entry = write_entry(key, before=None, kind="open", time=timestamp(clock()), payload=payload)
+    write_atomic(path, entry.line + b"\n", mode=0o600)
+    size = len(entry.line) + 1
+    file = LedgerFile(path=path, head_path=head_path, key=key, clock=clock, last=entry, size=size)
+    file.witness()
+    return Ledger(file, PoolState())
+
+
+def _replay(entries: list[Entry], pool: str | None, where: str) -> PoolState:
+    if not entries or entries[0].kind != "open" or pool not in (None, entries[0].payload.get("pool")):
+        raise TrustError(f"expected the ledger of patient pool {pool!r} in {where}", advice=ASK)
+    state = PoolState()
+    for entry in entries[1:]:
+        try:
+            state.admit(entry.kind, entry.payload)
+            state.apply(entry)
+        except WardroundError as error:
+            raise TrustError(f"{where}, entry {entry.seq} breaks a rule: {error}", advice=ASK) from None
+    return state
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"could not create {folder}: {error.strerror or error}") from error
+
+
+def _attempt(study: str, protocol_digest: str, round_: int, attempt: int) -> dict[str, object]:
+    return {"study": study, "protocol": protocol_digest, "round": round_, "attempt": attempt}
+
+
+def _unsettled(account: Account, payload: Mapping[str, object], moment: Moment) -> Entry | None:
+    entry = account.spends.get(moment)
+    again = entry and not account.closed and account.last == moment and moment not in account.settles
+    return entry if entry and again and entry.payload == payload else None

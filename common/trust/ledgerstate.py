@@ -1,0 +1,232 @@
+"""The rules of a patient pool's account: what may be reserved, spent, settled. Pure: entries in, charges out.
+
+One state serves a new entry and a replayed one. `admit` checks without changing anything; `apply` changes. An
+entry is written between the two, so that memory never runs ahead of the disk.
+
+Guarantees:
+    - What a study is charged never falls below what it spent, and while it is open never below its reservation.
+    - (round, attempt) of a study only grows; a settled attempt is never spent again.
+
+Source: rules 8 and 9 of the privacy design: reserve, spend, release; a crash may over-count, never under-count.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from wardround.common.errors import PrivacyError, TrustError, UsageError
+from wardround.common.privacy.events import DpEvent, GaussianSteps, decode
+from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.signed import is_count, is_digest
+
+StudyKey = tuple[str, str]  # name and protocol digest
+Moment = tuple[int, int]  # round and attempt
+
+_FIELDS = {
+    "reserve": frozenset({"study", "protocol", "event", "releases"}),
+    "spend": frozenset({"study", "protocol", "round", "attempt", "base_model"}),
+    "settle": frozenset({"study", "protocol", "round", "attempt", "update"}),
+    "close": frozenset({"study", "protocol"}),
+    "again": frozenset({"study", "protocol"}),
+    "torn": frozenset(),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Account:
+    """One reservation of one study.
+
+    Attributes:
+        event: What one release costs.
+        releases: How many were reserved.
+        reserved: The entry that reserved them.
+        spends: (round, attempt) -> entry, in order.
+        settles: (round, attempt) -> entry.
+        torn: Torn lines found while it was open; each is charged as one release.
+        closed: The entry that closed it; None while it is open.
+    """
+
+    event: DpEvent
+    releases: int
+    reserved: Entry
+    spends: dict[Moment, Entry] = field(default_factory=dict)
+    settles: dict[Moment, Entry] = field(default_factory=dict)
+    torn: int = 0
+    closed: Entry | None = None
+
+    @property
+    def charged(self) -> int:
+        """Releases spent, torn lines included."""
+        return len(self.spends) + self.torn
+
+    @property
+    def exposed(self) -> int:
+        """Releases that must be counted against a cap: while open, the whole reservation."""
+        return self.charged if self.closed else max(self.releases, self.charged)
+
+    @property
+    def last(self) -> Moment | None:
+        """The newest attempt."""
+        return next(reversed(self.spends), None)
+
+
+@dataclass(slots=True)
+class PoolState:
+    """All accounts of one patient pool, in the order of their reservations."""
+
+    accounts: list[Account] = field(default_factory=list)
+    current: dict[StudyKey, Account] = field(default_factory=dict)
+
+    def admit(self, kind: str, payload: Mapping[str, object]) -> None:
+        """Check an entry against the rules; change nothing.
+
+        Raises:
+            PrivacyError: Not reserved, used up, or closed.
+            TrustError: Replayed, out of order, or of an unknown kind.
+            UsageError: A field has the wrong type or range.
+        """
+        _check_fields(kind, payload)
+        match kind:
+            case "reserve":
+                self._admit_reserve(payload)
+            case "spend":
+                self._admit_spend(payload)
+            case "settle":
+                self._admit_settle(payload)
+            case "close":
+                self.open_account(key_of(payload))
+            case "again":
+                self._admit_again(payload)
+
+    def apply(self, entry: Entry) -> None:
+        """Take over an admitted entry."""
+        payload = entry.payload
+        match entry.kind:
+            case "reserve":
+                self._reserve(entry)
+            case "spend":
+                self.current[key_of(payload)].spends[moment_of(payload)] = entry
+            case "settle":
+                self.current[key_of(payload)].settles[moment_of(payload)] = entry
+            case "close":
+                self.current[key_of(payload)].closed = entry
+            case "again":
+                del self.current[key_of(payload)]
+            case "torn":
+                for account in self.current.values():
+                    account.torn += account.closed is None
+
+    def open_account(self, key: StudyKey) -> Account:
+        """The open reservation of a study.
+
+        Raises:
+            PrivacyError: There is none, or it was closed.
+        """
+        account = self.current.get(key)
+        if account is None:
+            raise PrivacyError(
+                f"study {key[0]!r} has no reservation in this ledger under this protocol",
+                advice="approve the study at the site; the reservation is made then",
+            )
+        if account.closed:
+            raise _closed(key)
+        return account
+
+    def _admit_reserve(self, payload: Mapping[str, object]) -> None:
+        key = key_of(payload)
+        if account := self.current.get(key):
+            raise (
+                _closed(key)
+                if account.closed
+                else PrivacyError(
+                    f"study {key[0]!r} is reserved already, with another event or number of releases"
+                )
+            )
+
+    def _admit_spend(self, payload: Mapping[str, object]) -> None:
+        account, moment = self.open_account(key_of(payload)), moment_of(payload)
+        if account.last is not None and moment <= account.last:
+            raise TrustError(
+                f"expected something newer than round {account.last[0]} attempt {account.last[1]} of study "
+                f"{payload['study']!r}, found round {moment[0]} attempt {moment[1]}",
+                advice="an old task was delivered again, or two tasks share one attempt; nothing was charged",
+            )
+        if account.charged >= account.releases:
+            raise PrivacyError(
+                f"all {account.releases} reserved releases of study {payload['study']!r} are used up",
+                advice="a new study with its own reservation is needed; torn lines count as releases",
+            )
+
+    def _admit_settle(self, payload: Mapping[str, object]) -> None:
+        account, moment = self.open_account(key_of(payload)), moment_of(payload)
+        if moment != account.last or moment in account.settles:
+            raise TrustError(
+                f"expected the unsettled last attempt of study {payload['study']!r}, found round {moment[0]} "
+                f"attempt {moment[1]}",
+                advice="an attempt is charged first, released once, and only resent after that",
+            )
+
+    def _admit_again(self, payload: Mapping[str, object]) -> None:
+        account = self.current.get(key_of(payload))
+        if account is None or not account.closed:
+            raise PrivacyError(f"study {payload['study']!r} is not finished in this ledger")
+
+    def _reserve(self, entry: Entry) -> None:
+        match entry.payload:
+            case {"event": dict(event), "releases": int(releases)}:
+                account = Account(event=decode(event), releases=releases, reserved=entry)
+                self.accounts.append(account)
+                self.current[key_of(entry.payload)] = account
+
+
+def times(event: DpEvent, releases: int) -> list[DpEvent]:
+    """`releases` independent releases as one event; none for 0.
+
+    >>> times(GaussianSteps(noise_multiplier=2.0, sample_rate=1.0, steps=3), 4)[0].steps
+    12
+    """
+    if releases == 0:
+        return []
+    return [replace(event, steps=event.steps * releases)] if isinstance(event, GaussianSteps) else [event]
+
+
+def key_of(payload: Mapping[str, object]) -> StudyKey:
+    """Name and protocol digest."""
+    return str(payload["study"]), str(payload["protocol"])
+
+
+def moment_of(payload: Mapping[str, object]) -> Moment:
+    """Round and attempt."""
+    match payload:
+        case {"round": int(round_), "attempt": int(attempt)}:
+            return round_, attempt
+    raise UsageError("expected round and attempt to be whole numbers >= 0")
+
+
+def _closed(key: StudyKey) -> PrivacyError:
+    return PrivacyError(
+        f"study {key[0]!r} is finished in this ledger under this protocol",
+        advice="to run it once more, a person at the site allows it again; both runs count",
+    )
+
+
+def _check_fields(kind: str, payload: Mapping[str, object]) -> None:
+    if kind not in _FIELDS:
+        raise TrustError(f"unknown ledger entry of kind {kind!r:.80}", advice="install a newer wardround")
+    if payload.keys() != _FIELDS[kind]:
+        raise UsageError(f"expected the fields {', '.join(sorted(_FIELDS[kind]))} in a {kind} entry")
+    for name, value in payload.items():
+        if not _fits(name, value):
+            raise UsageError(f"the field {name} of a {kind} entry has the wrong type or range")
+
+
+def _fits(name: str, value: object) -> bool:
+    match name:
+        case "study":
+            return isinstance(value, str) and bool(value)
+        case "protocol" | "base_model" | "update":
+            return is_digest(value)
+        case "releases":
+            return is_count(value) and value != 0
+        case "event":
+            return isinstance(value, dict)
+    return is_count(value)
