@@ -89,8 +89,10 @@ def run_python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(copy / ".typing"),
+        "PYTHONSAFEPATH": "1",  # or the copy's own folder comes first, and half of `wardround` from the checkout
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
+        "COLUMNS": "300",
         "WARDROUND_REAL_DATA": os.environ.get("WARDROUND_REAL_DATA", str(ROOT.parent / "shared" / "data")),
     }
     return subprocess.run(
