@@ -3,9 +3,19 @@
 Whoever checks a table and whoever reads it must agree on what counts as a value; both use this module.
 """
 
+import re
+from typing import Final
+
+import re
+from typing import Final
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+_WHOLE: Final = re.compile(r"([+-]?[0-9]+)\.0+")
+
+_WHOLE: Final = re.compile(r"([+-]?\d+)\.0+")
 
 
 def numbers(frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -39,20 +49,25 @@ def _parsed(cells: NDArray[np.object_]) -> NDArray[np.float64]:
 def category_codes(column: pd.Series, categories: tuple[str, ...]) -> NDArray[np.int64]:
     """The index of each cell's spelling among the categories; -1 where it is missing or none of them.
 
-    Spellings match exactly after surrounding spaces are removed; the number 1.0 is spelled `1`.
+    Spellings match exactly after surrounding spaces are removed; 1.0 is spelled `1`, as a number and as text.
 
     Example:
         >>> category_codes(pd.Series(["T2", " T1 ", "t1", ""]), ("T1", "T2")).tolist()
         [1, 0, -1, -1]
     """
-    places = {category: place for place, category in enumerate(categories)}
+    places = {spelling(category): place for place, category in enumerate(categories)}
     codes, distinct = pd.factorize(column)  # -1 where missing
     known = np.asarray([places.get(spelling(cell), -1) for cell in distinct] + [-1], np.int64)
     return known[codes]
 
 
 def spelling(cell: object) -> str:
-    """How a cell is spelled: text without surrounding spaces, whole numbers without a decimal point."""
-    if isinstance(cell, float | np.floating) and float(cell).is_integer():
-        return str(int(cell))
-    return str(cell).strip()
+    """The form in which codes are compared: no surrounding spaces, whole numbers without a decimal point.
+
+    Example:
+        >>> spelling(" 1.0 "), spelling(2.0), spelling("007")
+        ('1', '2', '007')
+    """
+    text = str(cell).strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole.group(1) if whole else text
