@@ -69,7 +69,7 @@ def stratified_newton_terms(
 def _shares(last: NDArray[np.int64], total: Numbers, n: int) -> Numbers:
     """For each patient, the sum of 1 / total over the events whose risk set holds the patient."""
     ends = np.bincount(last, weights=1 / total, minlength=n)
-    return np.cumsum(ends[::-1])[::-1]
+    return np.cumsum(ends[::-1])[::-1].astype(np.float64)
 
 
 def newton_step(beta: Numbers, sites: Sequence[NewtonTerms], *, ridge: float) -> Numbers:

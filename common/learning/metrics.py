@@ -112,7 +112,7 @@ def spearman(y: Numbers, predicted: Numbers) -> float:
 def correct(y: Numbers, probabilities: Numbers) -> Numbers:
     """1 for each patient whose class is named, else 0; see `accuracy`."""
     named = probabilities > 0.5 if probabilities.ndim == 1 else probabilities.argmax(axis=1)
-    return (named == y).astype(np.float64)
+    return np.asarray(named == y, np.float64)
 
 
 def squared_errors(y: Numbers, probabilities: Numbers) -> Numbers:

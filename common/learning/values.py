@@ -6,16 +6,11 @@ Whoever checks a table and whoever reads it must agree on what counts as a value
 import re
 from typing import Final
 
-import re
-from typing import Final
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 _WHOLE: Final = re.compile(r"([+-]?[0-9]+)\.0+")
-
-_WHOLE: Final = re.compile(r"([+-]?\d+)\.0+")
 
 
 def numbers(frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -46,7 +41,7 @@ def _parsed(cells: NDArray[np.object_]) -> NDArray[np.float64]:
     return _parsed(np.array([None if isinstance(cell, complex) else cell for cell in cells], object))
 
 
-def category_codes(column: pd.Series, categories: tuple[str, ...]) -> NDArray[np.int64]:
+def category_codes(column: "pd.Series[object]", categories: tuple[str, ...]) -> NDArray[np.int64]:
     """The index of each cell's spelling among the categories; -1 where it is missing or none of them.
 
     Spellings match exactly after surrounding spaces are removed; 1.0 is spelled `1`, as a number and as text.
