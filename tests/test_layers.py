@@ -34,10 +34,16 @@ FLOWER = (
     "server.app",
     "server.strategy",
     "simulations.grid",
-    "simulations.rays",
+    "simulations.federation",
+    "simulations.ray_backend",
 )
 PUBLIC_FLOWER = ("flwr.app", "flwr.serverapp", "flwr.clientapp", "flwr.simulation")
-HOMES = {"torch": TORCH, "opacus": (*TORCH, "common.privacy.accounting"), "flwr": FLOWER, "ray": ("simulations.rays",)}
+HOMES = {
+    "torch": TORCH,
+    "opacus": (*TORCH, "common.privacy.accounting"),
+    "flwr": FLOWER,
+    "ray": ("simulations.ray_backend",),
+}
 HEAVY = ("torch", "opacus", "pandas", "flwr", "ray", "matplotlib", "sklearn", "scipy", "pyarrow")
 EXPLICIT_NUMPY = {"Generator", "BitGenerator", "PCG64", "Philox", "SeedSequence", "default_rng"}
 EXPLICIT_PYTHON = {"Random", "SystemRandom"}
@@ -87,17 +93,21 @@ def dotted(node: ast.expr) -> str:
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
-    """Every call, with the full dotted name behind the aliases of imports."""
+    """Every call of something imported, with its full dotted name. A local `random` is not the module."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+            names |= {
+                a.asname or a.name.split(".")[0]: a.name if a.asname else a.name.split(".")[0]
+                for a in node.names
+            }
         elif isinstance(node, ast.ImportFrom):
             names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and (name := dotted(node.func)):
             head, _, rest = name.partition(".")
-            yield node, ".".join(filter(None, (names.get(head, head), rest)))
+            if head in names:
+                yield node, ".".join(filter(None, (names[head], rest)))
 
 
 def arrows_point_down(module: str, tree: ast.Module) -> Iterator[str]:
@@ -220,6 +230,7 @@ ALLOWED: tuple[tuple[str, str], ...] = (
     ("common.flower.internals", "from flwr.common.task import TaskIdentity"),
     ("client.cohort", "import numpy as np\nnp.random.default_rng(1).normal()"),
     ("wardround.cli", "def main():\n    import pandas\n    from wardround.server import commands"),
+    ("client.training", "def f(random):\n    random.gaussian(3)"),
     ("simulations.published", "import torch\ntorch.manual_seed(42)"),
 )
 
