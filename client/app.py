@@ -5,6 +5,7 @@ site's own refusals leaves as one constant error, because Flower sends exception
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
@@ -12,7 +13,7 @@ from flwr.clientapp import ClientApp
 from wardround.client.site import Site
 from wardround.common.flower.records import pack, unpack
 
-SiteFor = Callable[[Context], Site]
+SiteFor = Callable[[Context], AbstractContextManager[Site]]
 
 
 class SiteFailed(RuntimeError):  # noqa: N818  (Flower shows the class name to the server; it says all it may)
@@ -23,23 +24,24 @@ def client_app(site_for: SiteFor) -> ClientApp:
     """A Flower ClientApp that answers for the site of its node.
 
     Args:
-        site_for: Finds or opens the site that a node's configuration names.
+        site_for: Opens the site that a node's configuration names, for one message.
     """
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return _answer(message, site_for(context))
+        return _answer(message, context, site_for)
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
-        return _answer(message, site_for(context))
+        return _answer(message, context, site_for)
 
     return app
 
 
-def _answer(message: Message, site: Site) -> Message:
+def _answer(message: Message, context: Context, site_for: SiteFor) -> Message:
     try:
-        return Message(pack(site.answer(unpack(message.content))), reply_to=message)
+        with site_for(context) as site:
+            return Message(pack(site.answer(unpack(message.content))), reply_to=message)
     except Exception:
         raise SiteFailed from None

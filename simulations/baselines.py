@@ -27,10 +27,10 @@ def train_alone(protocol: StudyProtocol, rows: PatientRows, *, site: str, seed: 
         seed: Of the order of patients.
     """
     plain = protocol.with_privacy(PrivacyTerms(mechanism="none", delta=protocol.privacy.delta))
-    trainer = LocalTrainer(plain, rows, site)
+    trainer = LocalTrainer(plain, rows, site=site)
     parameters = initial(protocol, rows.inputs.shape[1])
     for number in range(1, protocol.federation.rounds + 1):
-        batches = seeded_batches(plain, rows.n_patients, seed=seed, site=site, round=number)
+        batches = seeded_batches(plain, rows.n_patients, seed=seed, site=site, round_=number)
         update = trainer.plain(parameters, batches)
         parameters = {name: value + update[name] for name, value in parameters.items()}
     return parameters

@@ -12,7 +12,7 @@ from typing import Literal
 
 from flwr.app import Context, RecordDict
 
-from wardround.client.app import client_app
+from wardround.client.app import SiteFor, client_app
 from wardround.client.site import Site
 from wardround.common.errors import TrustError
 from wardround.common.flower.internals import quieten
@@ -85,7 +85,7 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
     if federation.backend == "ray":
         from wardround.simulations.ray_backend import run_on_ray
 
-        run_on_ray(app, federation, roster)
+        run_on_ray(app, protocol, federation.hospitals, roster)
     else:
         with open_sites(federation, roster) as sites:
             grid = InlineGrid(client_app(_by_name(sites)), sites)
@@ -111,11 +111,11 @@ def open_sites(federation: Federation, roster: Roster) -> Iterator[Mapping[str, 
         }
 
 
-def _by_name(sites: Mapping[str, Site]) -> Callable[[Context], Site]:
-    def site_for(context: Context) -> Site:
+def _by_name(sites: Mapping[str, Site]) -> SiteFor:
+    def site_for(context: Context) -> contextlib.AbstractContextManager[Site]:
         name = context.node_config.get("site")
         if not isinstance(name, str) or name not in sites:
             raise TrustError("this node's configuration names no site of the run")
-        return sites[name]
+        return contextlib.nullcontext(sites[name])
 
     return site_for

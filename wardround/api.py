@@ -1,0 +1,127 @@
+"""The Python API of a researcher: `simulate` a study, `load` what it left behind.
+
+    import wardround
+    run = wardround.simulate("study.toml", table="patients.csv", site_column="hospital", out="runs/first")
+    run.gains            # one row per hospital: is the joint model better than ours?
+    run.model.predict_proba(new_patients)
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from wardround.common.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from wardround.common.learning.released import ReleasedModel
+    from wardround.common.study.protocol import StudyProtocol
+    from wardround.simulations.results import Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: The run folder.
+        results: Everything in `results.json`.
+        protocol: The study that was run.
+        model: The federated model with its preprocessing.
+    """
+
+    folder: Path
+    results: "Results"
+    protocol: "StudyProtocol"
+    model: "ReleasedModel"
+
+    @property
+    def report(self) -> Path:
+        """The report for a clinician: one self-contained HTML file."""
+        return self.folder / "report.html"
+
+    @property
+    def evaluation(self) -> "pd.DataFrame":
+        """Every model, place and metric, with 95% intervals. Exact, therefore not private."""
+        return self.results.frames()["evaluation"]
+
+    @property
+    def gains(self) -> "pd.DataFrame":
+        """Per hospital and metric: the federated model against the hospital's own, paired."""
+        return self.results.frames()["gains"]
+
+    @property
+    def epsilon(self) -> "pd.DataFrame":
+        """What was spent, per site and adversary, at `results.delta`."""
+        return self.results.frames()["epsilon"]
+
+    @property
+    def curves(self) -> "pd.DataFrame":
+        """The joint model's primary metric by round."""
+        return self.results.frames()["curves"]
+
+
+def simulate(
+    study: "str | Path",
+    *,
+    out: str | Path,
+    table: str | Path | None = None,
+    site_column: str | None = None,
+    sites: str | Path | None = None,
+    cohort: Literal["private", "public", "synthetic"] = "private",
+    backend: Literal["inline", "ray"] = "inline",
+    seed: int = 0,
+    folds: int = 0,
+    leave_one_out: Literal["yes", "no"] = "no",
+) -> Run:
+    """Simulate a federated study on this machine, or finish an interrupted run of it.
+
+    Args:
+        study: Path of `study.toml`.
+        out: The run folder.
+        table: One table that names a hospital per row; with `site_column`.
+        site_column: The column that names the hospital.
+        sites: A folder with one sub-folder per hospital, each with its own `site.toml` and ledger.
+        cohort: What the patients of `table` are; mechanism `none` needs `public` or `synthetic`.
+        backend: `inline`, or `ray` for scale-out.
+        seed: Of splits and intervals; of training only with mechanism `none`.
+        folds: K for K-fold cross-validation instead of one held-out split; needs `table`.
+        leave_one_out: Also train without each hospital in turn.
+
+    Raises:
+        WardroundError: Any of its kinds, each with advice.
+    """
+    from wardround.simulations.hospitals import from_folders, from_table
+    from wardround.simulations.planning import load_study, plan
+    from wardround.simulations.run import simulate as run_plan
+
+    if (table is None) == (sites is None):
+        raise UsageError("give either a table (with its site column) or a folder of sites")
+    protocol, folder = load_study(Path(study), seed=seed)
+    if table is not None:
+        if site_column is None:
+            raise UsageError("a table needs a site_column", advice="name the column that holds the hospital")
+        consortium = from_table(
+            protocol, folder, Path(table), site_column=site_column, out=Path(out), cohort=cohort, seed=seed
+        )
+    else:
+        consortium = from_folders(protocol, folder, Path(str(sites)))
+    chosen = plan(protocol, folder, consortium, backend=backend, seed=seed, folds=folds, leave_one_out=leave_one_out)
+    run_plan(chosen, Path(out))
+    return load(out)
+
+
+def load(run: str | Path) -> Run:
+    """Read a finished run.
+
+    Raises:
+        StorageError: There is none at this path, or it was interrupted before its results.
+    """
+    from wardround.common.learning.released import ReleasedModel
+    from wardround.simulations.results import Results
+    from wardround.simulations.runfolder import open_run
+
+    folder = open_run(Path(run))
+    model = ReleasedModel.load(folder.model)
+    return Run(folder=folder.path, results=Results.load(folder.results), protocol=model.protocol, model=model)

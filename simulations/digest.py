@@ -1,0 +1,34 @@
+"""A run in a few lines of text: what each hospital gains, what was spent."""
+
+import math
+
+from wardround.simulations.results import Results
+
+
+def in_words(results: Results) -> str:
+    """The terminal's summary of one run.
+
+    Args:
+        results: A finished run.
+    """
+    metric = results.primary
+    lines = [f"\n{results.study} ({_privacy(results)})"]
+    whole = {model: results.value(model, "all", metric) for model in ("federated", "pooled")}
+    lines += [f"  {metric} of the {model} model on all: {value:.3f}" for model, value in whole.items()]
+    for row in results.gains:
+        if row.metric == metric:
+            lines.append(
+                f"  {row.site}: {row.federated:.3f}, alone {row.local:.3f}, difference {row.difference:+.3f} "
+                f"[{row.low:+.3f} to {row.high:+.3f}]"
+            )
+    if results.left_out_sites:
+        lines.append(f"  {results.left_out_sites} sites were left out: too small, or unfit for the protocol")
+    return "\n".join(lines)
+
+
+def _privacy(results: Results) -> str:
+    if results.mechanism == "none":
+        return "no privacy"
+    largest = max((row.value for row in results.epsilon), default=math.inf)
+    label = "" if results.training_private else ", NOT private: see the report"
+    return f"epsilon {largest:g} at delta {results.delta:g} per patient, add or remove one{label}"

@@ -1,0 +1,178 @@
+"""The hospitals of a simulation: from one table, or from one folder per hospital, to prepared sites.
+
+With `--sites` every hospital is real in what matters: its own folder, policy, identity and a ledger that lives as
+long as its patients. With `--table` hospitals are imagined from a column; their folders and throw-away ledgers stand
+in the run folder, and repeated runs on one table compose although no ledger sees it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wardround.client.cohort import Cohort, folds, split
+from wardround.client.policy import SitePolicy
+from wardround.client.release import ReleaseDoor
+from wardround.client.site import Site
+from wardround.client.trainer import CohortTrainer
+from wardround.common.learning.data import PatientRows
+from wardround.common.privacy.events import DpEvent, encode
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.ledger import Ledger
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hospital:
+    """One prepared site of a simulation. Everything computed from patients is hidden from its text.
+
+    Attributes:
+        name: As in the roster.
+        folder: Holds `site.toml`, the identity and, unless the policy says otherwise, the ledger.
+        rows: All usable patients.
+        groups: Subgroup columns, one row per patient.
+        train, test: Which patients train and which are held out.
+    """
+
+    name: str
+    folder: Path
+    rows: PatientRows = field(repr=False)
+    groups: pd.DataFrame = field(repr=False)
+    train: Indices = field(repr=False)
+    test: Indices = field(repr=False)
+    ids: tuple[str, ...] = field(repr=False)
+
+    @property
+    def width(self) -> int:
+        """Inputs of the model; public."""
+        return int(self.rows.inputs.shape[1])
+
+    def training(self) -> PatientRows:
+        """The patients that train."""
+        return self.rows.take(self.train)
+
+    def held_out(self) -> PatientRows:
+        """The patients that are held out."""
+        return self.rows.take(self.test)
+
+    def held_out_groups(self) -> pd.DataFrame:
+        """Subgroups of the held-out patients, in the order of `held_out`."""
+        return self.groups.iloc[self.test].reset_index(drop=True)
+
+    def all_held_out(self) -> "Hospital":
+        """The same hospital with every patient held out: the whole of a cross-validation."""
+        return replace(self, test=np.arange(self.rows.n_patients))
+
+    def policy(self) -> SitePolicy:
+        """The site's own limits."""
+        return SitePolicy.load(self.folder / "site.toml")
+
+    def key(self) -> SigningKey:
+        """The site's identity, made at first use."""
+        path = self.policy().identity
+        if not path.exists():
+            SigningKey.generate().save(path)
+        return SigningKey.load(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consortium:
+    """The sites of one simulation.
+
+    Attributes:
+        hospitals: Sorted by name.
+        data_digest: Names the tables that were read.
+        left_out: Sites below the protocol's minimum, or otherwise unfit; counted, not named.
+        imagined: Whether the hospitals were read off a column of one table.
+        notes: Warnings that the report must show.
+    """
+
+    hospitals: tuple[Hospital, ...]
+    data_digest: str
+    left_out: int
+    imagined: bool
+    notes: tuple[str, ...] = ()
+
+
+def prepare_hospital(cohort: Cohort, folder: Path, *, test_fraction: float, key: bytes) -> Hospital:
+    """A hospital with its held-out patients chosen by a keyed hash, the same in every run with the same key."""
+    train, test = split(cohort, test_fraction, key)
+    return Hospital(
+        name=cohort.site,
+        folder=folder,
+        rows=cohort.rows,
+        groups=cohort.groups.reset_index(drop=True),
+        train=train,
+        test=test,
+        ids=cohort.patients,
+    )
+
+
+def fold_of(hospital: Hospital, number: int, total: int, *, seed: int) -> Hospital:
+    """The hospital with one fold of its patients held out."""
+    fold = folds(hospital.ids, total, split_key(seed, hospital.name))
+    return replace(hospital, train=np.flatnonzero(fold != number), test=np.flatnonzero(fold == number))
+
+
+def split_key(seed: int, site: str) -> bytes:
+    """The key of an imagined hospital's split: public, so that runs and mechanisms compare on the same patients."""
+    return f"wardround-split {seed} {site}".encode()
+
+
+@contextlib.contextmanager
+def open_site(hospital: Hospital, protocol: StudyProtocol, roster: Roster) -> Iterator[Site]:
+    """A hospital's state machine with its ledger open and locked.
+
+    Raises:
+        StorageError: Another process has the ledger.
+        TrustError: The ledger was rolled back or changed.
+    """
+    policy, key = hospital.policy(), hospital.key()
+    with open_door(hospital) as door:
+        yield Site(
+            hospital.folder,
+            name=hospital.name,
+            key=key,
+            roster=roster,
+            protocol=protocol,
+            door=door,
+            trainer=CohortTrainer(protocol, hospital.training(), site=policy.site),
+        )
+
+
+@contextlib.contextmanager
+def open_door(hospital: Hospital) -> Iterator[ReleaseDoor]:
+    """A hospital's release door with its ledger open and locked."""
+    policy = hospital.policy()
+    outbox = hospital.folder / "outbox"
+    outbox.mkdir(mode=0o700, exist_ok=True)
+    with open_ledger(hospital) as ledger:
+        yield ReleaseDoor(policy, ledger, outbox)
+
+
+@contextlib.contextmanager
+def open_ledger(hospital: Hospital) -> Iterator[Ledger]:
+    """The ledger of a hospital's patient pool."""
+    policy = hospital.policy()
+    policy.head.parent.mkdir(parents=True, exist_ok=True)
+    with Ledger.open(policy.ledger, hospital.key(), policy.head, pool=policy.pool) as ledger:
+        yield ledger
+
+
+def exposures(hospital: Hospital) -> list[DpEvent]:
+    """Everything that was charged to the hospital's patient pool, over its lifetime."""
+    with open_ledger(hospital) as ledger:
+        return ledger.spent()
+
+
+def spends(hospital: Hospital) -> dict[str, object]:
+    """What a ledger extract says: the charged events and the head that anybody can compare later."""
+    with open_ledger(hospital) as ledger:
+        sequence, head = ledger.head
+        return {"spent": [encode(event) for event in ledger.spent()], "seq": sequence, "head": head}
