@@ -1,0 +1,187 @@
+"""Sums of clipped per-patient gradients, by Opacus' ghost clipping.
+
+The privacy unit is the patient: all rows of a patient form one loss and one gradient. Ghost clipping reads the
+norm of each patient's gradient from the activations and output gradients of each `Linear` in a first backward
+pass; a second backward pass, with each patient's loss scaled, gives the clipped sum. No per-patient gradient is
+ever stored. Opacus carries the hooks. The norms are computed here in float64: Opacus' own float32 Gram matrix
+for patients with several rows can lose a norm to cancellation, and a lost norm is not clipped.
+
+Assumes a model whose output for a patient depends on that patient only, which is checked by an allow-list of
+layers, and parameters that passed `common.learning.parameters.check_like`.
+
+Sources: Abadi et al. (2016), "Deep learning with differential privacy"; Li et al. (2022), "Large language models
+can be strong differentially private learners" (ghost clipping); Yousefpour et al. (2021), "Opacus".
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor, nn
+
+from wardround.common.checks import positive
+from wardround.common.errors import PrivacyError
+from wardround.common.learning.batches import TensorBatch
+from wardround.common.learning.losses import patient_losses
+from wardround.common.study.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from opacus.grad_sample import GradSampleHooksFastGradientClipping
+
+_ROWWISE: Final = (nn.Sequential, nn.Linear, nn.LayerNorm, nn.ReLU)
+_CANCELLATION: Final = 2.0**-10
+_PATIENTS_AT_ONCE: Final = 64  # bounds the float64 copy of their activations
+
+
+class PatientClipper:
+    """Clipped gradient sums of one model.
+
+    Args:
+        module: Maps (..., d) to (..., width); its trainable parameters all belong to `Linear` layers.
+        outcome: Fixes the per-patient loss.
+        clipping_norm: C > 0.
+
+    Raises:
+        PrivacyError: A layer could couple patients, keeps statistics of them, or has no exact norm here.
+    """
+
+    def __init__(self, module: nn.Module, outcome: Outcome, clipping_norm: float) -> None:
+        positive(clipping_norm=clipping_norm)
+        _check_layers(module)
+        self._module = module.train()
+        self._outcome = outcome
+        self._clipping_norm = clipping_norm
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        # The first pass needs only the hooks: asking for biases spares it the product for the large weights.
+        layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+        owned = ([p for p in layer.parameters() if p.requires_grad] for layer in layers)
+        self._probes = [min(parameters, key=Tensor.numel) for parameters in owned if parameters]
+
+    def sum(self, batch: TensorBatch) -> list[Tensor]:
+        """Sum over patients of gradient * min(1, C / norm of the gradient).
+
+        Guarantees:
+            Each patient contributes a vector of norm at most C, up to float32 rounding: in the patient's own
+            backward pass (relative 2^-20 in ordinary models), in sums over the patient's K rows (K * 2^-13 C at
+            worst, see `_linear_norms`), and in the sum over n patients (at worst n * 2^-23 relative).
+            A patient whose gradient is not finite contributes exactly nothing: the result is, bit for bit, that
+            of the batch without the patient. It is so too where the norm overflows float32 on the way.
+            An empty batch gives zeros.
+
+        Args:
+            batch: Some patients; may be empty.
+
+        Returns:
+            One float32 tensor per trainable parameter, in module order.
+        """
+        while len(batch):
+            losses, norms = self._losses_and_norms(batch)
+            usable = torch.isfinite(norms)
+            if bool(usable.all()):
+                scales = self._clipping_norm / norms.clamp(min=self._clipping_norm)
+                return list(torch.autograd.grad(losses, self._parameters, scales.to(losses.dtype)))
+            # Weight zero would not do: zero times infinity in the second pass is NaN, for everybody.
+            batch = batch.take(usable.nonzero().squeeze(1))
+        return [torch.zeros_like(parameter) for parameter in self._parameters]
+
+    def _losses_and_norms(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
+        with _ghost_hooks(self._module) as hooks:
+            losses = patient_losses(self._module(batch.inputs), batch, self._outcome)
+            torch.autograd.grad(losses.sum(), self._probes, retain_graph=True)
+            norms: Tensor = hooks.get_norm_sample()
+        return losses, norms
+
+
+@contextmanager
+def _ghost_hooks(module: nn.Module) -> Iterator["GradSampleHooksFastGradientClipping"]:
+    """Opacus' hooks for one pass; they are gone afterwards, also after an error."""
+    hooks = _opacus()(module, loss_reduction="sum")
+    hooks.NORM_SAMPLERS = {nn.Linear: _linear_norms}
+    try:
+        yield hooks
+    finally:
+        hooks.cleanup()
+
+
+@cache
+def _opacus() -> type["GradSampleHooksFastGradientClipping"]:
+    """Imported on first private use: it takes seconds."""
+    from opacus.grad_sample import GradSampleHooksFastGradientClipping
+
+    # Torch says so at every step of every ghost clipping; the gradients of inputs are not used.
+    warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
+    return GradSampleHooksFastGradientClipping
+
+
+def _linear_norms(layer: nn.Linear, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
+    """Norm of each patient's gradient of a `Linear`, shape (n,), float64, so that no finite norm overflows.
+
+    With rows k of one patient, input a_k and output gradient g_k, the weight's gradient is sum g_k a_k^T and its
+    squared norm is sum_kl (g_k.g_l)(a_k.a_l). Where rows cancel, float32 rounding of the gradient itself is of the
+    order 2^-24 K sum |g_k||a_k|; the norm is therefore never taken smaller than 2^-10 of that sum.
+
+    Args:
+        layer: The layer.
+        activations: Its one input, (n, d) or (n, K, d).
+        backprops: Gradient of the summed loss with respect to its output, (n, m) or (n, K, m).
+    """
+    inputs, outputs = _by_row(activations[0]), _by_row(backprops)
+    norms: dict[Tensor, Tensor] = {}
+    if layer.weight.requires_grad:
+        norms[layer.weight] = _weight_norms(inputs, outputs)
+    if layer.bias is not None and layer.bias.requires_grad:
+        norms[layer.bias] = _bias_norms(outputs)
+    return norms
+
+
+def _by_row(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(1) if tensor.dim() == 2 else tensor
+
+
+def _weight_norms(a: Tensor, g: Tensor) -> Tensor:
+    mass = (_lengths(a) * _lengths(g)).sum(dim=1)
+    if a.shape[1] == 1:
+        return mass
+    squared = (_gram(a) * _gram(g)).sum(dim=(1, 2)).clamp(min=0)
+    return torch.maximum(squared.sqrt(), _CANCELLATION * mass)
+
+
+def _bias_norms(g: Tensor) -> Tensor:
+    mass = _lengths(g).sum(dim=1)
+    total: Tensor = torch.linalg.vector_norm(g.double().sum(dim=1), dim=-1)
+    return torch.maximum(total, _CANCELLATION * mass)
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    # Float32 inside is fast and good to 2^-20; above 1e19 it gives infinity, and the patient is left out.
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return lengths.double()
+
+
+def _gram(rows: Tensor) -> Tensor:
+    """Products of each patient's rows with each other: (n, K, d) to (n, K, K)."""
+    gram = torch.empty(len(rows), rows.shape[1], rows.shape[1], dtype=torch.float64)
+    for start in range(0, len(rows), _PATIENTS_AT_ONCE):
+        part = rows[start : start + _PATIENTS_AT_ONCE].double()
+        torch.bmm(part, part.transpose(1, 2), out=gram[start : start + _PATIENTS_AT_ONCE])
+    return gram
+
+
+def _check_layers(module: nn.Module) -> None:
+    """Fail closed: only layers of which it is known that they treat every row alone."""
+    for name, layer in module.named_modules():
+        if type(layer) not in _ROWWISE or next(layer.buffers(recurse=False), None) is not None:
+            raise PrivacyError(
+                f"layer {name!r} ({type(layer).__name__}) could couple patients or keep statistics of them",
+                advice="use Linear, ReLU and LayerNorm without affine; never batch normalisation",
+            )
+        if isinstance(layer, nn.LayerNorm) and (layer.elementwise_affine or len(layer.normalized_shape) != 1):
+            raise PrivacyError(
+                f"layer {name!r}: LayerNorm must be over the last dimension and without affine"
+            )
+    owned = [p for layer in module.modules() for p in layer.parameters(recurse=False)]
+    if len({id(p) for p in owned}) != len(owned):
+        raise PrivacyError("two layers share a parameter; their clipped norms would be wrong")
