@@ -1,0 +1,139 @@
+"""What a report may say about privacy: the banner on top, the terms, and both lists of what is protected.
+
+A number never stands alone: epsilon comes with delta, the privacy unit, the neighbouring relation, the scope and
+who is assumed to be curious. What is not protected is said as plainly as what is.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from wardround.common.privacy.accounting import epsilon
+from wardround.common.study.protocol import StudyProtocol
+from wardround.simulations.results import Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Banner:
+    """A box at the top of the page. `tone` is told by words and border, not by colour alone."""
+
+    tone: Literal["private", "warning"]
+    title: str
+    text: str
+
+
+_UNPROTECTED: Final = Banner(
+    tone="warning",
+    title="No privacy protection",
+    text="This run used mechanism “none”: whoever sees an update or the model may learn about single patients. "
+    "Epsilon is infinite. A hospital's policy allows this only for public or synthetic patients.",
+)
+_DRAFTED: Final = Banner(
+    tone="warning",
+    title="Constants were drafted from this study's own table: not private",
+    text="Ranges, means or categories were computed from the patients themselves, before any noise. "
+    "The accounting below does not cover that. Replace them by public constants before a private study.",
+)
+_NOT_PRIVATE: Final = Banner(
+    tone="warning",
+    title="Training is not private",
+    text="The run was made repeatable or broke a privacy rule, so the noise may be known. "
+    "The accounting below does not apply.",
+)
+_PRIVATE: Final = Banner(
+    tone="private",
+    title="Training is private. This table is not.",
+    text="What left each hospital in training carries the guarantee stated below. The results on this page were "
+    "computed exactly, on held-out patients, which only a simulation can do. With real patients, this page must "
+    "stay where the patients' data may be.",
+)
+_IMAGINED: Final = Banner(
+    tone="warning",
+    title="The hospitals are imagined: repeated runs on one table compose",
+    text="One table was divided by a column, and every run starts with empty ledgers in its own folder. "
+    "Privacy losses of several runs on the same table add up, and no ledger here counts them together.",
+)
+
+PROTECTED: Final = (
+    "What one patient's rows and samples, taken together, add to the updates, to the model, and to everything "
+    "computed from them: within epsilon and delta, against all parties named above.",
+    "How many patients a hospital has: sampling rates, weights and denominators are public constants, "
+    "so that message sizes and noise are the same with one patient more.",
+)
+NOT_PROTECTED: Final = (
+    "That a hospital takes part, and when it answers.",
+    "Properties of a cohort as a whole, for instance that a hospital treats mostly older patients.",
+    "That patients in a study were eligible for it.",
+    "A patient treated at several of these hospitals: the losses at each add up.",
+    "The model against a member that sends harmful updates within the allowed range.",
+    "Anything released outside this framework, and the results on this page.",
+)
+
+
+def banners(results: Results) -> list[Banner]:
+    """What must be said before any number is read."""
+    found = []
+    if results.mechanism == "none":
+        found.append(_UNPROTECTED)
+    elif results.training_private:
+        found.append(_PRIVATE)
+    elif not results.drafted:
+        found.append(_NOT_PRIVATE)
+    if results.drafted:
+        found.append(_DRAFTED)
+    if results.imagined_sites and results.mechanism != "none":
+        found.append(_IMAGINED)
+    return found
+
+
+def stated(value: float) -> str:
+    """Epsilon as written in a report.
+
+    >>> stated(2.9997), stated(math.inf)
+    ('2.9997', 'infinite')
+    """
+    return "infinite" if math.isinf(value) else f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def terms(results: Results, protocol: StudyProtocol) -> list[tuple[str, str]]:
+    """Everything that an epsilon needs beside it, as pairs of term and meaning."""
+    if results.mechanism == "none":
+        return [("Mechanism", "none: epsilon is infinite at every delta")]
+    privacy = protocol.privacy
+    return [
+        (
+            "Mechanism",
+            "site-noise: each hospital trains with DP-SGD and adds its own full noise, so that every update is "
+            "private on its own and no other party needs to be trusted with it",
+        ),
+        ("Privacy unit", "one patient, with all rows and samples of that patient at a hospital"),
+        ("Neighbouring relation", f"add or remove one patient. {_replaced(results, protocol)}"),
+        ("Delta", f"{results.delta:g}, one for the lifetime of a patient pool"),
+        ("Who may be curious", "the server, all other hospitals and outsiders, all together"),
+        ("Scope", "the patient pool of a hospital, for its lifetime: all studies, trials and releases"),
+        (
+            "Public constants",
+            f"clipping norm {privacy.clipping_norm:g}, noise multiplier {privacy.noise_multiplier:g}, "
+            f"sample rate {privacy.sample_rate:g}, {protocol.federation.local_steps} noisy step(s) per round, "
+            f"{results.rounds} rounds",
+        ),
+        ("Trust", "that each hospital's own software added the noise; a log can show arithmetic, not that"),
+    ]
+
+
+def _replaced(results: Results, protocol: StudyProtocol) -> str:
+    events = [protocol.event()] * results.rounds
+    both = [stated(epsilon(events, results.delta, relation)) for relation in ("add-or-remove", "replace-one")]
+    return f"Replacing one patient by another instead: this study's rounds cost {both[1]} where they cost {both[0]}"
+
+
+def meaning(results: Results) -> str:
+    """The largest epsilon in words, or nothing where training has no guarantee."""
+    worst = max((row.value for row in results.epsilon), default=math.inf)
+    if not results.training_private or math.isinf(worst):
+        return ""
+    return (
+        f"In words: whoever sees everything that left a hospital can raise or lower the odds of a guess that a "
+        f"certain patient was in training by at most a factor of {math.exp(worst):.3g}, except with a "
+        f"probability of {results.delta:g}. This is a limit, not an estimate of what an attack would reach."
+    )

@@ -1,0 +1,185 @@
+"""The report of a run: one HTML page that opens offline, prints, and answers first.
+
+The page holds everything it shows: no script, no font, no address outside. Names of hospitals and columns come
+from tables and are escaped wherever they appear; a content security policy forbids what an escape might miss.
+Rendering is a pure function of results and protocol; only the last step writes a file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from wardround.common.durable import write_atomic
+from wardround.common.study.protocol import StudyProtocol
+from wardround.simulations import plots, verdicts
+from wardround.simulations.privacy_words import NOT_PROTECTED, PROTECTED, banners, meaning, stated, terms
+from wardround.simulations.resultrows import GainRow
+from wardround.simulations.results import Results
+
+FILE_NAME: Final = "report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One hospital's line: its name, its verdict word and symbol, and the sentence."""
+
+    site: str
+    patients: int | None
+    word: str
+    symbol: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteLine:
+    """One hospital's row in the table; numbers already in words."""
+
+    site: str
+    held_out: str
+    joint: str
+    own: str
+    pooled: str
+    unseen: str
+    difference: str
+    chance: str
+
+
+@cache
+def environment() -> Environment:
+    """The page templates, which lie beside this module; everything is escaped, and an unknown name is an error."""
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"number": verdicts.number, "stated": stated}
+    return made
+
+
+def write_report(results: Results, protocol: StudyProtocol, folder: Path) -> Path:
+    """Write `report.html` into a run folder.
+
+    Args:
+        results: What the run measured.
+        protocol: The study it ran.
+        folder: An existing folder.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    path = folder / FILE_NAME
+    write_atomic(path, render(results, protocol).encode())
+    return path
+
+
+def render(results: Results, protocol: StudyProtocol) -> str:
+    """The page as text; equal input gives equal text."""
+    return environment().get_template("report_template.html").render(_context(results, protocol))
+
+
+def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
+    metric = results.primary
+    gains = in_order(results, metric)
+    return {
+        "results": results,
+        "protocol": protocol,
+        "banners": banners(results),
+        "summary": verdicts.summary(gains),
+        "answers": [answer(row, results) for row in gains],
+        "metric": verdicts.METRIC_NAMES.get(metric, ""),
+        "metric_meaning": verdicts.METRIC_MEANINGS.get(metric, ""),
+        "lines": [_line(site, results) for site in results.sites],
+        "all_line": {name: results.value(name, "all", metric) for name in ("federated", "pooled")},
+        "left_one_out": any(row.model.startswith("federated-without:") for row in results.evaluation),
+        "other_gains": [row for row in results.gains if row.metric != metric],
+        "names": verdicts.METRIC_NAMES,
+        "difference": difference,
+        "interval": verdicts.interval,
+        "terms": terms(results, protocol),
+        "meaning": meaning(results),
+        "protected": PROTECTED if results.training_private else (),
+        "not_protected": NOT_PROTECTED,
+        "caps": {row.site: row.cap for row in results.caps},
+        "facts": _facts(results),
+        **_pictures(results, metric),
+    }
+
+
+def _pictures(results: Results, metric: str) -> Mapping[str, Markup | str]:
+    """The SVG elements; `plots` has escaped every name in them."""
+    order = results.sites
+    drawn = [row for row in results.gains if row.metric == metric]
+    rounds = [row for row in results.curves if row.metric == metric]
+    return {
+        "forest": Markup(plots.forest(drawn, order, metric)) if drawn else "",  # noqa: S704
+        "curves": Markup(plots.curves(rounds, metric)) if rounds else "",  # noqa: S704
+        "spent": Markup(plots.spent(results.epsilon, results.caps, order)) if results.epsilon else "",  # noqa: S704
+    }
+
+
+def in_order(results: Results, metric: str) -> list[GainRow]:
+    """The gains in one metric, in the order of the sites (smallest first)."""
+    places = {site: place for place, site in enumerate(results.sites)}
+    return sorted((row for row in results.gains if row.metric == metric), key=lambda row: places[row.site])
+
+
+def answer(row: GainRow, results: Results) -> Answer:
+    """What the run answers to one hospital."""
+    word = verdicts.gain_of(row).word
+    sizes = {cohort.site: cohort.patients for cohort in results.cohorts}
+    return Answer(
+        site=row.site,
+        patients=sizes.get(row.site),
+        word=word,
+        symbol=verdicts.SYMBOLS[word],
+        sentence=verdicts.sentence(row),
+    )
+
+
+def difference(row: GainRow) -> str:
+    """A difference with its interval, in the metric's own sign."""
+    return f"{verdicts.signed(row.difference)} {verdicts.interval(row.low, row.high)}"
+
+
+def _line(site: str, results: Results) -> SiteLine:
+    metric = results.primary
+    row = next((r for r in results.gains if (r.site, r.metric) == (site, metric)), None)
+    held_out = next((str(c.held_out) for c in results.cohorts if c.site == site), verdicts.NOTHING)
+
+    def value(model: str) -> str:
+        return verdicts.number(results.value(model, site, metric))
+
+    return SiteLine(
+        site=site,
+        held_out=held_out,
+        joint=value("federated"),
+        own=value(f"local:{site}"),
+        pooled=value("pooled"),
+        unseen=value(f"federated-without:{site}"),
+        difference=difference(row) if row else verdicts.NOTHING,
+        chance=f"{row.probability_better:.0%}" if row else verdicts.NOTHING,
+    )
+
+
+def _facts(results: Results) -> Sequence[tuple[str, str]]:
+    """Where the numbers come from, so that somebody else can check them."""
+    unknown = "not recorded"
+    return (
+        ("Study", results.study),
+        ("Protocol SHA-256", results.protocol_digest or unknown),
+        ("Data SHA-256", results.data_digest or unknown),
+        ("Code", f"wardround {results.code_version or unknown}"),
+        ("Code SHA-256", results.code_digest or unknown),
+        ("Rounds", str(results.rounds)),
+        ("Hospitals left out, below the protocol's minimum", str(results.left_out_sites)),
+    )

@@ -1,0 +1,143 @@
+"""Numbers as plain sentences: is the joint model better than ours, by how much, and how sure are we?
+
+A verdict speaks only where the whole 95% interval lies on one side of zero. Everything else is "no difference
+we can be sure of", which is not the same as "no difference". Signs are turned once, here, for metrics where
+lower is better.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from wardround.simulations.resultrows import LOWER_IS_BETTER, GainRow
+
+Word = Literal["better", "worse", "unsure", "unknown"]
+
+METRIC_NAMES: Final = {
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "brier": "Brier score",
+    "c_index": "C-index",
+    "r2": "R²",
+    "spearman": "Spearman correlation",
+}
+METRIC_MEANINGS: Final = {
+    "auc": "chance that a patient with the outcome is ranked above one without it; .5 is a coin",
+    "accuracy": "share of patients put into the right class",
+    "brier": "mean squared error of the predicted probabilities; lower is better",
+    "c_index": "chance that of two patients the one who dies first had the higher predicted risk; .5 is a coin",
+    "r2": "share of the outcome's variance that the model explains; below zero is worse than the mean",
+    "spearman": "agreement of predicted and true ranks, from -1 to 1",
+}
+SYMBOLS: Final = {"better": "▲", "worse": "▼", "unsure": "○", "unknown": "?"}
+NOTHING: Final = "n/a"
+_MINUS: Final = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """A difference with its sign turned so that positive always means: the joint model is better."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def word(self) -> Word:
+        """The verdict.
+
+        >>> Gain(value=0.12, low=0.03, high=0.21).word, Gain(value=0.12, low=-0.01, high=0.2).word
+        ('better', 'unsure')
+        """
+        if not all(map(math.isfinite, (self.value, self.low, self.high))):
+            return "unknown"
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "unsure"
+
+
+def gain_of(row: GainRow) -> Gain:
+    """The gain of a hospital.
+
+    >>> row = GainRow(
+    ...     site="A", metric="brier", federated=0.1, local=0.2,
+    ...     difference=-0.1, low=-0.15, high=-0.05, probability_better=1.0,
+    ... )
+    >>> gain_of(row)
+    Gain(value=0.1, low=0.05, high=0.15)
+    """
+    if row.metric in LOWER_IS_BETTER:
+        return Gain(value=-row.difference, low=-row.high, high=-row.low)
+    return Gain(value=row.difference, low=row.low, high=row.high)
+
+
+def number(value: float) -> str:
+    """Two decimals without a leading zero; three where two would hide it; `n/a` where there is none.
+
+    >>> number(0.853), number(0.004), number(1.0), number(float("nan"))
+    ('.85', '.004', '1.00', 'n/a')
+    """
+    if not math.isfinite(value):
+        return NOTHING
+    decimals = 3 if 0 < abs(value) < 0.01 else 2
+    text = f"{value:.{decimals}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
+    return "0" if text in (".00", "-.00", ".000", "-.000") else text.replace("-", _MINUS)
+
+
+def signed(value: float) -> str:
+    """As `number`, with a plus sign where it is positive."""
+    return f"+{number(value)}" if math.isfinite(value) and value > 0 else number(value)
+
+
+def interval(low: float, high: float) -> str:
+    """An interval in words, so that a minus sign is never read as a dash.
+
+    >>> interval(0.03, 0.21)
+    '[.03 to .21]'
+    """
+    return f"[{number(low)} to {number(high)}]"
+
+
+def sentence(row: GainRow) -> str:
+    """What the run says about one hospital, without its name.
+
+    >>> row = GainRow(
+    ...     site="Alder", metric="auc", federated=0.85, local=0.73,
+    ...     difference=0.12, low=0.03, high=0.21, probability_better=0.99,
+    ... )
+    >>> sentence(row)
+    'the joint model is better than its own: AUC .85 against .73, a difference of +.12 [.03 to .21].'
+    """
+    gain = gain_of(row)
+    values = f"{METRIC_NAMES[row.metric]} {number(row.federated)} against {number(row.local)}"
+    change = f"a difference of {signed(row.difference)} {interval(row.low, row.high)}"
+    match gain.word:
+        case "better":
+            return f"the joint model is better than its own: {values}, {change}."
+        case "worse":
+            return f"the joint model is worse than its own: {values}, {change}."
+        case "unsure":
+            return f"no difference we can be sure of: {values}, {change}."
+        case "unknown":
+            return "could not be measured: too few patients of each kind were held out."
+
+
+def summary(rows: list[GainRow]) -> str:
+    """The whole run in one sentence.
+
+    >>> summary([])
+    'No hospital could be compared.'
+    """
+    if not rows:
+        return "No hospital could be compared."
+    words = [gain_of(row).word for row in rows]
+    counted: tuple[tuple[Word, str], ...] = (
+        ("better", "better"),
+        ("worse", "worse"),
+        ("unsure", "no difference we can be sure of"),
+    )
+    parts = [f"{says} at {words.count(word)}" for word, says in counted if words.count(word)]
+    if words.count("unknown"):
+        parts.append(f"not measurable at {words.count('unknown')}")
+    hospitals = f"{len(rows)} hospitals" if len(rows) > 1 else "1 hospital"
+    return f"Of {hospitals}, the joint model is {', '.join(parts)}."
