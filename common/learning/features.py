@@ -8,7 +8,6 @@ fitted, so one patient's row depends on that patient only.
 The check-up of a cohort has already refused what cannot be read; here the same values count as missing.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,14 +58,11 @@ class FeaturePath:
     loadings: Loadings | None
 
     def __post_init__(self) -> None:
-        """Refuse constants that cannot be used.
+        """Refuse terms that fit no feature.
 
         Raises:
-            ProtocolError: A mean or sd without meaning, an optional modality of no feature, or loadings of an
-                unknown feature.
+            ProtocolError: An optional modality of no feature, or loadings of an unknown feature.
         """
-        if flat := [f.name for f in self.features if not (math.isfinite(f.mean) and 0 < f.sd < math.inf)]:
-            raise ProtocolError(f"features {', '.join(flat[:5])}: expected a finite mean and sd > 0")
         known = {feature.modality for feature in self.features}
         if unknown := [name for name in self.optional_modalities if name not in known]:
             raise ProtocolError(f"optional_modalities: no feature belongs to {', '.join(unknown)}")

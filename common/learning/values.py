@@ -41,7 +41,7 @@ def _parsed(cells: NDArray[np.object_]) -> NDArray[np.float64]:
     return _parsed(np.array([None if isinstance(cell, complex) else cell for cell in cells], object))
 
 
-def category_codes(column: "pd.Series[object]", categories: tuple[str, ...]) -> NDArray[np.int64]:
+def category_codes(column: pd.Series, categories: tuple[str, ...]) -> NDArray[np.int64]:
     """The index of each cell's spelling among the categories; -1 where it is missing or none of them.
 
     Spellings match exactly after surrounding spaces are removed; 1.0 is spelled `1`, as a number and as text.
