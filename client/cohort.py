@@ -1,0 +1,215 @@
+"""A site's cohort: patients aligned with model inputs and targets, or named findings.
+
+Identifiers stay inside the process: they are hidden from every text, order the patients, and decide by a keyed
+hash who is held out. The same key and patient give the same part in every round, run and study.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wardround.client.checkup import check_prepared
+from wardround.client.findings import CheckReport
+from wardround.client.prepared import Floats, PreparedTable, prepare
+from wardround.client.sites import SitePlan, plan_sites
+from wardround.common.checks import in_range, positive
+from wardround.common.errors import CohortError
+from wardround.common.learning.data import PatientRows
+from wardround.common.learning.features import FeaturePath
+from wardround.common.study.outcomes import ContinuousOutcome, Outcome, SurvivalOutcome, Targets
+from wardround.common.study.protocol import StudyProtocol
+
+__all__ = [
+    "Cohort",
+    "SiteCohorts",
+    "build_cohort",
+    "cohorts_by_site",
+    "folds",
+    "prepare",
+    "split",
+    "verbatim_columns",
+]
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """The patients of one site who take part. Private; its text shows the site's name only.
+
+    Attributes:
+        site: Name of the site.
+        patients: Identifiers of the n patients, sorted.
+        rows: Model inputs and targets, in that order.
+        groups: One row per patient, one column per subgroup of the protocol; text, NaN where not known.
+    """
+
+    site: str
+    patients: tuple[str, ...] = field(repr=False)
+    rows: PatientRows = field(repr=False)
+    groups: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteCohorts:
+    """The sites of one table.
+
+    Attributes:
+        cohorts: Those that take part, sorted by name.
+        left_out: Name to codes of reasons for those that do not.
+        report: Everything the check-up found.
+    """
+
+    cohorts: tuple[Cohort, ...]
+    left_out: Mapping[str, tuple[str, ...]]
+    report: CheckReport
+
+
+def verbatim_columns(protocol: StudyProtocol, site_column: str = "") -> tuple[str, ...]:
+    """Columns in which a cell such as `NA` is a code and not a missing value: see `tables.read_table`."""
+    names = (protocol.cohort.patient_column, site_column)
+    return tuple(name for name in names if name)
+
+
+def build_cohort(
+    protocol: StudyProtocol,
+    frame: pd.DataFrame,
+    *,
+    site: str,
+    path: FeaturePath,
+    minimum: int | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Cohort:
+    """Check a table and align its patients.
+
+    Args:
+        protocol: The study.
+        frame: The site's table as `read_table` gives it.
+        site: Name of the site.
+        path: The study's public feature path.
+        minimum: Fewest patients, from `SitePolicy.minimum_patients`; the protocol's if None.
+        columns: The site's mapping from the protocol's column names to its own.
+
+    Raises:
+        CohortError: The table does not fit; lists every finding that refuses it.
+    """
+    table = prepare(protocol, frame, columns=columns)
+    check_prepared(table, minimum=minimum).raise_if_refused(site)
+    rows, patients = _usable_rows(table)
+    return _aligned(table.take(rows), patients[rows], site=site, path=path)
+
+
+def cohorts_by_site(
+    protocol: StudyProtocol,
+    frame: pd.DataFrame,
+    site_column: str,
+    *,
+    path: FeaturePath,
+    minimum: int | None = None,
+) -> SiteCohorts:
+    """Cohorts of a table with a site per row; sites below the minimum are left out and counted.
+
+    Raises:
+        CohortError: The table does not fit, or no site is large enough.
+    """
+    plan = plan_sites(prepare(protocol, frame), site_column, minimum=minimum)
+    plan.report.raise_if_refused(f"the sites in {site_column!r}")
+    cohorts = tuple(_cohort_of(plan, site, rows, path) for site, rows in plan.rows.items())
+    return SiteCohorts(cohorts=cohorts, left_out=plan.left_out, report=plan.report)
+
+
+def _cohort_of(plan: SitePlan, site: str, rows: Indices, path: FeaturePath) -> Cohort:
+    table = plan.table.take(rows)
+    return _aligned(table, table.patients().number, site=site, path=path)
+
+
+def _usable_rows(table: PreparedTable) -> tuple[Indices, Indices]:
+    patients = table.patients()
+    if not patients.usable.any():
+        raise CohortError("no patient has a usable outcome")
+    kept = (patients.number >= 0) & patients.usable[patients.number]
+    return np.flatnonzero(kept), patients.number
+
+
+def _aligned(table: PreparedTable, number: Indices, *, site: str, path: FeaturePath) -> Cohort:
+    """The cohort of rows that all belong to usable patients; `number` only orders and groups them."""
+    table = table.take(np.argsort(number, kind="stable"))
+    patients = table.patients()
+    firsts = np.searchsorted(patients.number, np.arange(len(patients.ids)))
+    return Cohort(
+        site=site,
+        patients=tuple(str(patient) for patient in patients.ids),
+        rows=PatientRows(
+            inputs=path.transform(table.features_frame()),
+            patient=patients.number,
+            targets=targets_of(table.protocol.outcome, patients.value, patients.event),
+        ),
+        groups=_groups(table, firsts),
+    )
+
+
+def _groups(table: PreparedTable, firsts: Indices) -> pd.DataFrame:
+    names = table.protocol.cohort.subgroups
+    first = table.frame.iloc[firsts]
+    columns = {
+        name: first[name].to_numpy() if name in first else np.full(len(first), np.nan) for name in names
+    }
+    return pd.DataFrame(columns, index=range(len(first)), dtype=object)
+
+
+def targets_of(outcome: Outcome, value: Floats, event: Floats) -> Targets:
+    """Targets by public constants: a number is clamped and standardised, a survival time is clamped.
+
+    Args:
+        outcome: The declared outcome.
+        value: Shape (n,): 0 or 1, a class index, a number or a time in declared units.
+        event: Shape (n,): 1 where the event was observed.
+    """
+    match outcome:
+        case SurvivalOutcome():
+            return Targets(value=np.minimum(value, outcome.high), event=event > 0)
+        case ContinuousOutcome():
+            clamped = np.clip(value, outcome.low, outcome.high)
+            return Targets(value=(clamped - outcome.mean) / outcome.sd)
+        case _:
+            return Targets(value=value)
+
+
+def split(patients: Cohort | Sequence[str], test_fraction: float, key: bytes) -> tuple[Indices, Indices]:
+    """Who trains and who is held out: each patient is decided alone, by a keyed hash of the identifier.
+
+    Args:
+        patients: A cohort, or identifiers.
+        test_fraction: Expected share held out, in [0, 0.9].
+        key: The site's own key for splits; whoever has it and an identifier knows the part.
+
+    Returns:
+        Increasing indices of training patients and of held-out patients.
+
+    Example:
+        >>> train, test = split([f"p{n}" for n in range(100)], 0.25, b"key")
+        >>> len(train), len(test)
+        (75, 25)
+    """
+    in_range(0.0, 0.9, test_fraction=test_fraction)
+    held_out = _hashes(patients, key, b"split") < test_fraction
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def folds(patients: Cohort | Sequence[str], k: int, key: bytes) -> Indices:
+    """The fold of each patient, 0 to k - 1, by a keyed hash of the identifier; folds differ a little in size."""
+    positive(k=k)
+    return np.minimum((_hashes(patients, key, b"folds") * k).astype(np.int64), k - 1)
+
+
+def _hashes(patients: Cohort | Sequence[str], key: bytes, purpose: bytes) -> Floats:
+    """One number in [0, 1) per patient: 53 bits of HMAC-SHA256."""
+    ids = patients.patients if isinstance(patients, Cohort) else patients
+    messages = (purpose + b"\0" + patient.encode() for patient in ids)
+    first = [hmac.new(key, message, hashlib.sha256).digest()[:8] for message in messages]
+    return np.array([int.from_bytes(found, "big") >> 11 for found in first], np.float64) * 2.0**-53
