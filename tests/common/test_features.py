@@ -53,7 +53,8 @@ def path(
 
 def column(feature: Feature, *cells: object) -> list[list[float]]:
     frame = pd.DataFrame({feature.name: pd.Series(cells, dtype=object)})
-    return path((feature,)).transform(frame).tolist()
+    found: list[list[float]] = path((feature,)).transform(frame).tolist()
+    return found
 
 
 def test_a_number_is_standardised_by_the_public_moments_and_clamped() -> None:
@@ -147,7 +148,8 @@ def test_an_optional_modality_of_no_feature_is_refused() -> None:
 def test_unit_norm_scales_rows_and_leaves_an_empty_row_empty() -> None:
     unit = path((GENE, MUTATED), inputs=InputTerms(norm="unit"))
     found = unit.transform(pd.DataFrame({"ESR1": ["20", "8", ""], "TP53": ["1", "1", "0"]}))
-    assert np.allclose(found, [[3 / math.sqrt(10), 1 / math.sqrt(10)], [0, 1], [0, 0]])
+    root = math.sqrt(10)
+    assert np.allclose(found, np.array([[3 / root, 1 / root], [0, 1], [0, 0]]))
 
 
 def test_rows_of_no_patients_give_no_rows() -> None:
