@@ -10,14 +10,15 @@ Source: Ogier du Terrail et al. (2022), "FLamby: Datasets and Benchmarks for Cro
 Realistic Healthcare Settings"; results files of the benchmark, seeds 42 to 46.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import argparse
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Generator
 
 from wardround.client.training import LocalTrainer
@@ -25,157 +26,30 @@ from wardround.common.learning.metrics import evaluate
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, from_vector, to_vector
 from wardround.common.learning.predictions import predict
-from wardround.common.privacy.terms import PrivacyTerms
-from wardround.common.study.outcomes import BinaryOutcome, Outcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.study.schema import Feature
-from wardround.common.study.terms import (
-    CohortTerms,
-    FederationTerms,
-    ModelTerms,
-    SiteTerms,
-    Strategy,
-    StudyTerms,
-)
 from wardround.server.aggregation import combine
 from wardround.server.optimisers import ServerState, server_step
 from wardround.simulations.published_data import (
-    HEART_FOLDER,
-    TCGA_FOLDER,
+    HEART_SITES,
     PublishedSplit,
+    data_digests,
     read_heart,
     read_published,
-    read_tcga,
 )
 from wardround.simulations.published_order import (
     LoaderBatches,
-    PrefetchedBatches,
     evaluation_draws,
     linear_start,
     replay_cyclic,
 )
+from wardround.simulations.published_privacy import spent
+from wardround.simulations.published_recipe import better
+from wardround.simulations.published_settings import BENCHMARKS, STEPS, Benchmark, protocol_of
+from wardround.simulations.published_table import page
+from wardround.simulations.runfolder import code_digest
 
 SEEDS: Final = (42, 43, 44, 45, 46)
-STEPS: Final = 100
-"""Local steps per round; the suffix of every method's published name."""
-
 TOLERANCE: Final = 1e-6
-SOURCE: Final = "FLamby benchmark (Ogier du Terrail et al. 2022)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """One published federated method with its tuned settings."""
-
-    name: str
-    strategy: Strategy
-    learning_rate: float
-    server_learning_rate: float = 1.0
-    mu: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """One data set of the publication and how its runs were made.
-
-    Attributes:
-        name: As the publication writes it.
-        folder: Of the data set, inside the data folder.
-        metric: Of `common.learning.metrics`; the published number.
-        outcome, model: As in a study protocol.
-        loader: How the training loaders drew their permutations.
-        methods: In the order in which they ran.
-    """
-
-    name: str
-    folder: str
-    read: Callable[[Path], PublishedSplit]
-    metric: str
-    outcome: Outcome
-    model: ModelTerms
-    batch_size: int
-    rounds: int
-    loader: type[LoaderBatches]
-    methods: tuple[Method, ...]
-
-
-HEART: Final = Benchmark(
-    name="Fed-Heart-Disease",
-    folder=HEART_FOLDER,
-    read=read_heart,
-    metric="accuracy",
-    outcome=BinaryOutcome(column="target", positive=("1",), negative=("0",), source=SOURCE),
-    model=ModelTerms(),
-    batch_size=4,
-    rounds=15,
-    loader=LoaderBatches,
-    methods=(
-        Method(
-            name="FedAdagrad", strategy="fedadagrad", learning_rate=0.003162, server_learning_rate=0.316228
-        ),
-        Method(name="FedAdam", strategy="fedadam", learning_rate=0.01, server_learning_rate=0.01),
-        Method(name="FedAvg", strategy="fedavg", learning_rate=0.001),
-        Method(name="FedProx", strategy="fedprox", learning_rate=0.001, mu=0.01),
-        Method(name="FedYogi", strategy="fedyogi", learning_rate=0.003162, server_learning_rate=0.01),
-    ),
-)
-
-TCGA: Final = Benchmark(
-    name="Fed-TCGA-BRCA",
-    folder=TCGA_FOLDER,
-    read=read_tcga,
-    metric="c_index",
-    outcome=SurvivalOutcome(
-        time_column="T",
-        event_column="E",
-        event_values=("1",),
-        censored_values=("0",),
-        unit="days",
-        high=10_000.0,
-        cut_points=(3650.0,),  # read by the hazard loss only; here the loss is `cox`
-        source=SOURCE,
-    ),
-    model=ModelTerms(loss="cox"),
-    batch_size=8,
-    rounds=5,
-    loader=PrefetchedBatches,
-    methods=(
-        Method(name="FedAdagrad", strategy="fedadagrad", learning_rate=0.01, server_learning_rate=1.0),
-        Method(name="FedAdam", strategy="fedadam", learning_rate=0.01, server_learning_rate=0.1),
-        Method(name="FedAvg", strategy="fedavg", learning_rate=0.1),
-        Method(name="FedProx", strategy="fedprox", learning_rate=0.1, mu=0.1),
-        Method(name="FedYogi", strategy="fedyogi", learning_rate=0.01, server_learning_rate=0.1),
-    ),
-)
-
-BENCHMARKS: Final = (HEART, TCGA)
-
-
-def protocol_of(benchmark: Benchmark, method: Method, split: PublishedSplit) -> StudyProtocol:
-    """The published setting as a study protocol, with the published weights: training patients per client."""
-    weights = [SiteTerms(name=n, weight=p.n_patients) for n, p in zip(split.sites, split.train, strict=True)]
-    return StudyProtocol(
-        study=StudyTerms(name=benchmark.name, question="published benchmark", purpose="methods research"),
-        outcome=benchmark.outcome,
-        features=tuple(_feature(name) for name in split.inputs),
-        cohort=CohortTerms(patient_column="patient"),
-        privacy=PrivacyTerms(mechanism="none"),
-        model=benchmark.model,
-        federation=FederationTerms(
-            strategy=method.strategy,
-            rounds=benchmark.rounds,
-            local_steps=STEPS,
-            batch_size=benchmark.batch_size,
-            learning_rate=method.learning_rate,
-            proximal_mu=method.mu,
-            server_learning_rate=method.server_learning_rate,
-            sites=tuple(weights),
-        ),
-    )
-
-
-def _feature(name: str) -> Feature:
-    return Feature(name=name, kind="continuous", low=-1e6, high=1e6, source=SOURCE)
 
 
 def federate(
@@ -259,3 +133,29 @@ def _compare_one(benchmark: Benchmark, data: Path, seeds: Sequence[int]) -> Iter
     for seed in seeds:
         for method, test, value in repeat_seed(benchmark, split, seed):
             yield benchmark.name, method, test, seed, known.loc[f"{method}{STEPS}", seed, test], value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the comparison: one page, and a CSV file with every value beside it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wardround.simulations.published", description=main.__doc__
+    )
+    parser.add_argument("data", type=Path, help="the folder of the real cohorts")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the page to write, e.g. docs/results/published.md"
+    )
+    given = parser.parse_args(arguments)
+    compared = compare(given.data)
+    sizes = {
+        name: rows.n_patients for name, rows in zip(HEART_SITES, read_heart(given.data).train, strict=True)
+    }
+    private = {name: spent(count, stated=1.0, delta=1e-3) for name, count in sizes.items()}
+    facts = {"code": code_digest(), "torch": torch.__version__, **data_digests(given.data)}
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    compared.to_csv(given.out.with_suffix(".csv"), index=False, lineterminator="\n")
+    given.out.write_text(page(compared, better(given.data), private, facts), encoding="utf-8")
+    print(f"{compared['equal'].sum()} of {len(compared)} published values repeated; {given.out}")
+
+
+if __name__ == "__main__":
+    main()

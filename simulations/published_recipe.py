@@ -3,7 +3,8 @@
 Two changes against the published runs. Inputs are scaled by public constants, the same at every site, instead of
 per client or not at all; and instead of hundreds of noisy local steps, six rounds of one exact Newton step whose
 gradient and information are sums over sites. The ridge is fixed beforehand at 1: a standard normal prior on every
-coefficient, and a normal prior of sd 10 on the logistic intercept (Gelman et al. 2008 choose scales alike). Nothing was tuned on the test patients, and there is no randomness.
+coefficient, and a normal prior of sd 10 on the logistic intercept (scales as in Gelman et al. 2008). Nothing was
+tuned on the test patients, and there is no randomness.
 
 Not private: exact sums leave the sites.
 """
