@@ -44,12 +44,28 @@ class ReleaseDoor:
         """
         if self._ledger.has_open(protocol.study.name, protocol.digest):
             return
-        releases = protocol.federation.rounds * protocol.federation.attempts
-        if self._policy.cohort == "private":
-            self._check_cap(protocol, releases)
+        releases = _releases(protocol)
+        self._check_cap(protocol, releases)
         self._ledger.reserve(protocol.study.name, protocol.digest, protocol.event(), releases)
 
+    def reserve_anew(self, protocol: StudyProtocol) -> None:
+        """Reserve a study that this pool may have taken part in before: what it spent then stays charged.
+
+        For a simulation that begins anew, where the researcher speaks for the site. An abandoned earlier run is
+        closed first: nothing more can leave under it.
+
+        Raises:
+            PolicyRefusal: The cap would be exceeded by both runs together.
+        """
+        self.close(protocol)
+        if self._ledger.has_finished(protocol.study.name, protocol.digest):
+            self._check_cap(protocol, _releases(protocol))
+            self._ledger.allow_again(protocol.study.name, protocol.digest)
+        self.reserve(protocol)
+
     def _check_cap(self, protocol: StudyProtocol, releases: int) -> None:
+        if self._policy.cohort != "private":
+            return
         after = [*self._ledger.exposure(), _times(protocol.event(), releases)]
         claim = epsilon(after, self._policy.delta)
         if claim > self._policy.epsilon_cap:
@@ -105,6 +121,10 @@ class ReleaseDoor:
 
     def _path(self, protocol: StudyProtocol, round_: int, attempt: int) -> Path:
         return self._outbox / f"{protocol.digest[:16]}-{round_}-{attempt}.reply"
+
+
+def _releases(protocol: StudyProtocol) -> int:
+    return protocol.federation.rounds * protocol.federation.attempts
 
 
 def _times(event: DpEvent, releases: int) -> DpEvent:

@@ -30,6 +30,10 @@ class Coordinator:
         roster: Everybody's public keys.
         protocol: The public terms.
         initial: The model of round 1, known to every party from the protocol.
+
+    Attributes:
+        study: The state machine.
+        fresh: Whether there was no checkpoint to resume from.
     """
 
     def __init__(
@@ -38,11 +42,18 @@ class Coordinator:
         self.roster = roster
         self._key = key
         self._checkpoint = folder / CHECKPOINT
-        progress = checkpoints.read(self._checkpoint, protocol.digest) or Progress(parameters=initial)
-        self.study = Study(protocol, roster.site_names, progress)
+        found = checkpoints.read(self._checkpoint, protocol.digest)
+        self.study = Study(protocol, roster.site_names, found or Progress(parameters=initial))
+        self.fresh = found is None
         self._log = StudyLog(folder / LOG, key)
+
+    def begin(self) -> None:
+        """Write down what is about to run; a later coordinator on this folder resumes it."""
+        protocol = self.study.protocol
         self._log.append_once("protocol", {"digest": protocol.digest, "name": protocol.study.name})
-        self._log.append_once("roster", roster.to_dict())
+        self._log.append_once("roster", self.roster.to_dict())
+        if self.fresh:
+            checkpoints.write(self._checkpoint, self.study.progress, protocol.digest)
 
     def seal(
         self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str

@@ -20,7 +20,9 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     report.set_defaults(run=_report)
     bench = subparsers.add_parser("bench", help="measure the framework's overhead")
     bench.add_argument("--json", action="store_true", help="print one JSON value instead of a table")
-    bench.add_argument("--repeats", type=int, default=5, help="measured repetitions of each pair (default: 5)")
+    bench.add_argument(
+        "--repeats", type=int, default=5, help="measured repetitions of each pair (default: 5)"
+    )
     bench.set_defaults(run=_bench)
 
 
@@ -44,7 +46,9 @@ def _register_simulate(subparsers: "argparse._SubParsersAction[argparse.Argument
     )
     simulate.add_argument("study", type=Path, metavar="STUDY", help="the study.toml")
     source = simulate.add_mutually_exclusive_group(required=True)
-    source.add_argument("--sites", type=Path, metavar="DIR", help="one sub-folder per hospital, with site.toml")
+    source.add_argument(
+        "--sites", type=Path, metavar="DIR", help="one sub-folder per hospital, with site.toml"
+    )
     source.add_argument("--table", type=Path, metavar="FILE", help="one table that names a hospital per row")
     simulate.add_argument("--site-column", metavar="NAME", help="with --table: the column of the hospital")
     simulate.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder")
@@ -56,7 +60,9 @@ def _register_simulate(subparsers: "argparse._SubParsersAction[argparse.Argument
     )
     simulate.add_argument("--backend", choices=("inline", "ray"), default="inline", help="where sites run")
     simulate.add_argument("--seed", type=int, default=0, help="of splits and intervals (default: 0)")
-    simulate.add_argument("--folds", type=int, default=0, metavar="K", help="K-fold cross-validation, with --table")
+    simulate.add_argument(
+        "--folds", type=int, default=0, metavar="K", help="K-fold cross-validation, with --table"
+    )
     simulate.add_argument(
         "--leave-one-out",
         action="store_const",
@@ -70,9 +76,9 @@ def _register_simulate(subparsers: "argparse._SubParsersAction[argparse.Argument
 
 def _simulate(chosen: argparse.Namespace) -> int:
     from wardround.common.errors import UsageError
-    from wardround.simulations.hospitals import from_folders, from_table
     from wardround.simulations.planning import load_study, plan
     from wardround.simulations.progress import shown
+    from wardround.simulations.recruitment import from_folders, from_table
     from wardround.simulations.run import simulate
 
     protocol, folder = load_study(chosen.study, seed=chosen.seed)

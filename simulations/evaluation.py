@@ -110,9 +110,7 @@ def _gains_of(board: Board, site: str, rng: np.random.Generator) -> Iterator[Gai
     for metric, value in evaluate(board.outcome, targets, joint).items():
         if math.isnan(value) or math.isnan(ours[metric]):
             continue
-        difference, low, high, better = paired_difference(
-            board.outcome, targets, joint, own, metric, rng=rng
-        )
+        difference, low, high, better = paired_difference(board.outcome, targets, joint, own, metric, rng=rng)
         yield GainRow(
             site=site,
             metric=metric,

@@ -23,7 +23,7 @@ from wardround.common.trust.identity import Roster, SigningKey
 from wardround.server.app import server_app
 from wardround.server.coordinator import Coordinator
 from wardround.simulations.grid import InlineGrid
-from wardround.simulations.hospitals import Hospital, open_site
+from wardround.simulations.hospitals import Hospital, open_door, open_site
 
 Backend = Literal["inline", "ray"]
 RoundHook = Callable[[int, Parameters], None]
@@ -79,6 +79,8 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
         protocol=protocol,
         initial=initial(protocol, federation.hospitals[0].width),
     )
+    _approve(federation, coordinator)
+    coordinator.begin()
     app = server_app(
         coordinator, on_round=lambda number: on_round(number, coordinator.study.progress.parameters)
     )
@@ -91,6 +93,17 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
             grid = InlineGrid(client_app(_by_name(sites)), sites)
             app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={}))
     return coordinator.study.progress.parameters
+
+
+def _approve(federation: Federation, coordinator: Coordinator) -> None:
+    """What each hospital's people would do: check the policy, reserve the study. A resumed study was approved."""
+    for hospital in federation.hospitals:
+        hospital.policy().check(federation.protocol)
+        with open_door(hospital) as door:
+            if coordinator.fresh:
+                door.reserve_anew(federation.protocol)
+            elif not coordinator.study.complete:
+                door.reserve(federation.protocol)
 
 
 def coordinator_key(folder: Path) -> SigningKey:

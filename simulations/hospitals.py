@@ -9,23 +9,31 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from wardround.client.cohort import Cohort, folds, split
-from wardround.client.policy import SitePolicy
+from wardround.client.policy import FORMAT, VERSION, SitePolicy
 from wardround.client.release import ReleaseDoor
 from wardround.client.site import Site
 from wardround.client.trainer import CohortTrainer
+from wardround.common.durable import write_atomic
+from wardround.common.formats import digest
 from wardround.common.learning.data import PatientRows
 from wardround.common.privacy.events import DpEvent, encode
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.study.writer import quoted
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.ledger import Ledger
+from wardround.simulations.splitting import folder_names
 
 Indices = NDArray[np.int64]
+
+UNLIMITED: Final = 1e9
+"""The cap of an imagined hospital: its ledger is thrown away with the run folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,16 @@ class Hospital:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Imagined:
+    """How hospitals were read off one table: everything their first policies need; see `imagine`."""
+
+    root: Path
+    table: Path
+    cohort: str
+    delta: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Consortium:
     """The sites of one simulation.
 
@@ -89,15 +107,62 @@ class Consortium:
         hospitals: Sorted by name.
         data_digest: Names the tables that were read.
         left_out: Sites below the protocol's minimum, or otherwise unfit; counted, not named.
-        imagined: Whether the hospitals were read off a column of one table.
+        imagined: How the hospitals were read off a column of one table; None where they have folders of their own.
         notes: Warnings that the report must show.
     """
 
     hospitals: tuple[Hospital, ...]
     data_digest: str
     left_out: int
-    imagined: bool
+    imagined: Imagined | None
     notes: tuple[str, ...] = ()
+
+    def move_in(self) -> None:
+        """Make the folders of imagined hospitals; those of real ones are there."""
+        if (how := self.imagined) is None:
+            return
+        for hospital in self.hospitals:
+            imagine(how.root, hospital.name, table=how.table, cohort=how.cohort, delta=how.delta)
+
+
+def imagine(root: Path, name: str, *, table: Path, cohort: str, delta: float, **limits: float) -> Path:
+    """Make the folder of an imagined hospital, with a policy that allows what the researcher asks.
+
+    Args:
+        root: Below which the folder stands, if it is not there yet, with the ledger's witness beside it.
+        name: Of the site.
+        table: Where its patients came from.
+        cohort: `private`, `public` or `synthetic`.
+        delta: The lifetime delta.
+        limits: `epsilon_cap` if there is to be one.
+
+    Returns:
+        The folder.
+    """
+    folder = imagined_folder(root, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        f'format = "{FORMAT}"',
+        f"version = {VERSION}",
+        f"site = {quoted(name)}",
+        f"table = {quoted(str(table.absolute()))}",
+        f"cohort = {quoted(cohort)}",
+        f"pool = {quoted(name)}",
+        f"epsilon_cap = {limits.get('epsilon_cap', UNLIMITED)!r}",
+        f"delta = {delta!r}",
+        "smallest_cohort = 1",
+        'mechanisms = ["none", "site-noise"]',
+        f"head = {quoted(str(root.absolute() / 'heads' / (folder.name + '.json')))}",
+        "",
+    ]
+    if not (folder / "site.toml").exists():
+        write_atomic(folder / "site.toml", "\n".join(lines).encode())
+    return folder
+
+
+def imagined_folder(root: Path, name: str) -> Path:
+    """Where the folder of an imagined hospital stands: readable, and distinct for every name."""
+    return root / f"{folder_names([name])[0]}-{digest(name.encode())[:6]}"
 
 
 def prepare_hospital(cohort: Cohort, folder: Path, *, test_fraction: float, key: bytes) -> Hospital:

@@ -49,7 +49,7 @@ def summarise(
         ),
         left_out_sites=consortium.left_out,
         drafted=drafted,
-        imagined_sites=consortium.imagined,
+        imagined_sites=consortium.imagined is not None,
         protocol_digest=protocol.digest,
         data_digest=consortium.data_digest,
         code_digest=code_digest(),

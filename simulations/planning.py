@@ -49,7 +49,7 @@ def plan(
         )
     if folds == 1 or folds < 0:
         raise UsageError(f"expected 0 or at least 2 folds, found {folds}")
-    if folds and not consortium.imagined:
+    if folds and consortium.imagined is None:
         raise UsageError(
             "cross-validation trains on the same patients many times, and each time is charged",
             advice="use --folds with --table only; real ledgers pay for one study at a time",

@@ -22,7 +22,9 @@ from wardround.simulations.hospitals import Hospital, open_site
 CPUS_PER_SITE = 1
 
 
-def run_on_ray(app: ServerApp, protocol: StudyProtocol, hospitals: Sequence[Hospital], roster: Roster) -> None:
+def run_on_ray(
+    app: ServerApp, protocol: StudyProtocol, hospitals: Sequence[Hospital], roster: Roster
+) -> None:
     """Run a ServerApp against one Ray client per hospital.
 
     Args:

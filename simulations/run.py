@@ -73,6 +73,7 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     run = RunFolder(out)
     run.claim(_facts(plan))
     run.keep_protocol(plan.protocol, plan.folder)
+    plan.consortium.move_in()
     path = FeaturePath.from_protocol(plan.protocol, plan.folder)
     board = Board(
         outcome=plan.protocol.outcome,
@@ -197,7 +198,13 @@ class _Curves:
     """Measures the joint model on held-out patients as rounds complete, about `CURVE_POINTS` times."""
 
     def __init__(
-        self, protocol: StudyProtocol, hospitals: Sequence[Hospital], run: RunFolder, step: Step, *, measured: str
+        self,
+        protocol: StudyProtocol,
+        hospitals: Sequence[Hospital],
+        run: RunFolder,
+        step: Step,
+        *,
+        measured: str,
     ) -> None:
         self._protocol = protocol
         self._held_out = {h.name: h.held_out() for h in hospitals} if measured == "yes" else {}

@@ -1,13 +1,13 @@
 """The run folder: what one simulated study leaves behind, and how an interrupted run finds itself again.
 
-    run.json            what was asked, with digests; written first
-    study.toml          the protocol, and the loadings it names
-    sites/<name>/       identity, ledger, outbox and refusals of an imagined hospital (only with --table)
-    federation/         the coordinator's key, checkpoint and study log
-    curves.jsonl        one line per measured round
-    model.safetensors   the final model with its preprocessing
-    ledger.json         what each site's ledger says was spent
-    results.json, report.html   written last: their presence means the run is complete
+run.json            what was asked, with digests; written first
+study.toml          the protocol, and the loadings it names
+sites/<name>/       identity, ledger, outbox and refusals of an imagined hospital (only with --table)
+federation/         the coordinator's key, checkpoint and study log
+curves.jsonl        one line per measured round
+model.safetensors   the final model with its preprocessing
+ledger.json         what each site's ledger says was spent
+results.json, report.html   written last: their presence means the run is complete
 """
 
 import json

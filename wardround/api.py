@@ -1,9 +1,9 @@
 """The Python API of a researcher: `simulate` a study, `load` what it left behind.
 
-    import wardround
-    run = wardround.simulate("study.toml", table="patients.csv", site_column="hospital", out="runs/first")
-    run.gains            # one row per hospital: is the joint model better than ours?
-    run.model.predict_proba(new_patients)
+import wardround
+run = wardround.simulate("study.toml", table="patients.csv", site_column="hospital", out="runs/first")
+run.gains            # one row per hospital: is the joint model better than ours?
+run.model.predict_proba(new_patients)
 """
 
 from dataclasses import dataclass
@@ -92,8 +92,8 @@ def simulate(
     Raises:
         WardroundError: Any of its kinds, each with advice.
     """
-    from wardround.simulations.hospitals import from_folders, from_table
     from wardround.simulations.planning import load_study, plan
+    from wardround.simulations.recruitment import from_folders, from_table
     from wardround.simulations.run import simulate as run_plan
 
     if (table is None) == (sites is None):
@@ -107,7 +107,9 @@ def simulate(
         )
     else:
         consortium = from_folders(protocol, folder, Path(str(sites)))
-    chosen = plan(protocol, folder, consortium, backend=backend, seed=seed, folds=folds, leave_one_out=leave_one_out)
+    chosen = plan(
+        protocol, folder, consortium, backend=backend, seed=seed, folds=folds, leave_one_out=leave_one_out
+    )
     run_plan(chosen, Path(out))
     return load(out)
 

@@ -14,7 +14,10 @@ from typing import Final
 
 GROUPS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("wardround.simulations.commands", "run a generated consortium end to end and name its report"),
-    "simulate": ("wardround.simulations.commands", "run a study over local tables as if each were a hospital"),
+    "simulate": (
+        "wardround.simulations.commands",
+        "run a study over local tables as if each were a hospital",
+    ),
     "report": ("wardround.simulations.commands", "write report.html of a finished run again"),
     "bench": ("wardround.simulations.commands", "measure the framework's overhead"),
     "study": ("wardround.simulations.study_commands", "draft, check and explain a study protocol"),

@@ -181,6 +181,11 @@ class Ledger:
         account = self._state.current.get((study, protocol_digest))
         return account is not None and account.closed is None
 
+    def has_finished(self, study: str, protocol_digest: str) -> bool:
+        """Whether the study was reserved and closed, and not allowed again since."""
+        account = self._state.current.get((study, protocol_digest))
+        return account is not None and account.closed is not None
+
     def _record(self, kind: str, payload: Mapping[str, object], existing: Entry | None) -> Entry:
         file = self._open_file()
         if existing is None:

@@ -1,0 +1,125 @@
+"""Nothing that a site sends can crash or steer a round beyond its own update."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.studies import WIDTH, keys_and_roster, private_protocol, small_protocol
+
+from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, pack_update, refusal
+from wardround.common.learning.models import initial
+from wardround.common.learning.parameters import Parameters, parameters_digest
+from wardround.common.privacy.events import DpEvent, GaussianSteps
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.envelope import Header, seal
+from wardround.server.admission import Admitted, Refused, admit
+from wardround.server.study import RoundTask
+
+KEYS, ROSTER = keys_and_roster("north", "south")
+PROTOCOL = private_protocol()
+BASE = initial(PROTOCOL, WIDTH)
+TASK = RoundTask(round=3, attempt=1, base=BASE, base_model=parameters_digest(BASE))
+HEADER = Header(
+    kind=UPDATE,
+    study=PROTOCOL.study.name,
+    protocol_digest=PROTOCOL.digest,
+    round=3,
+    attempt=1,
+    sender="north",
+    receiver="coordinator",
+    base_model=TASK.base_model,
+)
+
+
+def body(update: Parameters | None = None, event: DpEvent | None = None) -> bytes:
+    receipt = Receipt(event=event or PROTOCOL.event(), ledger_seq=4, ledger_head="0" * 64)
+    return pack_update(receipt, BASE if update is None else update)
+
+
+def judged(
+    header: Header = HEADER,
+    content: bytes | None = None,
+    signer: str = "north",
+    protocol: StudyProtocol = PROTOCOL,
+) -> Admitted | Refused:
+    data = seal(KEYS[signer], header, body() if content is None else content)
+    return admit(data, sender="north", task=TASK, protocol=protocol, roster=ROSTER)
+
+
+def reason(verdict: Admitted | Refused) -> str:
+    assert isinstance(verdict, Refused)
+    return verdict.reason
+
+
+def test_an_honest_update_is_admitted() -> None:
+    verdict = judged()
+    assert isinstance(verdict, Admitted)
+    assert set(verdict.update) == set(BASE)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_numbers_that_are_not_finite_or_absurd_are_refused(bad: float) -> None:
+    update = {name: array.copy() for name, array in BASE.items()}
+    update["output.weight"][0, 1] = bad
+    assert "not finite or exceeds" in reason(judged(content=body(update)))
+
+
+def test_a_wrong_shape_is_refused() -> None:
+    update = {**BASE, "output.weight": np.zeros((1, WIDTH + 1), np.float32)}
+    assert "expected shape" in reason(judged(content=body(update)))
+
+
+def test_a_missing_and_an_extra_layer_are_refused() -> None:
+    assert "expected layers" in reason(judged(content=body({"output.bias": BASE["output.bias"]})))
+    assert "expected layers" in reason(judged(content=body({**BASE, "more": BASE["output.bias"]})))
+
+
+def test_a_claimed_number_of_examples_in_the_receipt_is_refused() -> None:
+    honest = body()
+    size = int.from_bytes(honest[:4], "big")
+    head = honest[4 : 4 + size].replace(b"{", b'{"num-examples":1000000,', 1)
+    forged = len(head).to_bytes(4, "big") + head + honest[4 + size :]
+    assert "unknown fields: num-examples" in reason(judged(content=forged))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("round", 2),
+        ("attempt", 2),
+        ("receiver", "south"),
+        ("study", "another"),
+        ("protocol_digest", "1" * 64),
+        ("base_model", "2" * 64),
+    ],
+)
+def test_a_reply_to_something_else_is_refused(field: str, value: object) -> None:
+    assert field in reason(judged(header=replace(HEADER, **{field: value})))  # type: ignore[arg-type]
+
+
+def test_a_reply_signed_by_another_site_is_refused() -> None:
+    assert isinstance(judged(signer="south"), Refused)
+    assert "sender" in reason(judged(header=replace(HEADER, sender="south"), signer="south"))
+
+
+def test_a_charge_other_than_the_protocols_is_refused() -> None:
+    cheap = GaussianSteps(noise_multiplier=99.0, sample_rate=1.0, steps=1)
+    assert "charges another event" in reason(judged(content=body(event=cheap)))
+
+
+def test_an_update_without_privacy_is_refused_in_a_private_study() -> None:
+    assert "charges another event" in reason(judged(content=body(event=small_protocol().event())))
+
+
+def test_a_refusal_is_recorded_with_its_reference_only() -> None:
+    header = replace(HEADER, kind=DECLINED)
+    assert reason(judged(header=header, content=refusal("ab12cd34"))) == "declined, reference ab12cd34"
+    assert "one code and one reference" in reason(
+        judged(header=header, content=b'{"code":"declined","reference":"x","why":"patient 7"}')
+    )
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 200, 400])
+def test_bytes_that_are_no_envelope_are_refused(cut: int) -> None:
+    data = seal(KEYS["north"], HEADER, body())[:cut]
+    assert isinstance(admit(data, sender="north", task=TASK, protocol=PROTOCOL, roster=ROSTER), Refused)
