@@ -124,9 +124,9 @@ class StudyLog:
                     f"expected {self._size} bytes in {self._path}, found {found}",
                     advice="an earlier write ended half-way or another program wrote; open the log again",
                 )
+            append_line(self._path, line)
             if found == 0:
                 sync_folder(self._path.parent)
-            append_line(self._path, line)
         self._size += len(line) + 1
 
 
