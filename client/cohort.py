@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wardround.client.checkup import check_prepared
 from wardround.client.findings import CheckReport
 from wardround.client.prepared import Floats, PreparedTable, prepare
-from wardround.client.sites import SitePlan, plan_sites
+from wardround.client.sites import plan_sites
 from wardround.common.checks import in_range, positive
 from wardround.common.errors import CohortError
 from wardround.common.learning.data import PatientRows
@@ -70,9 +70,18 @@ class SiteCohorts:
     report: CheckReport
 
 
-def verbatim_columns(protocol: StudyProtocol, site_column: str = "") -> tuple[str, ...]:
-    """Columns in which a cell such as `NA` is a code and not a missing value: see `tables.read_table`."""
-    names = (protocol.cohort.patient_column, site_column)
+def verbatim_columns(
+    protocol: StudyProtocol, site_column: str = "", *, columns: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """Columns in which a cell such as `NA` is a code and not a missing value: see `tables.read_table`.
+
+    Args:
+        protocol: The study.
+        site_column: The column that names the hospital, if the table has one.
+        columns: The site's mapping to its own names: those stand in the file.
+    """
+    patient = protocol.cohort.patient_column
+    names = ((columns or {}).get(patient, patient), site_column)
     return tuple(name for name in names if name)
 
 
@@ -100,8 +109,8 @@ def build_cohort(
     """
     table = prepare(protocol, frame, columns=columns)
     check_prepared(table, minimum=minimum).raise_if_refused(site)
-    rows, patients = _usable_rows(table)
-    return _aligned(table.take(rows), patients[rows], site=site, path=path)
+    table = _in_order(table, _usable_rows(table))
+    return _aligned(table, path.transform(table.features_frame()), site=site)
 
 
 def cohorts_by_site(
@@ -119,33 +128,42 @@ def cohorts_by_site(
     """
     plan = plan_sites(prepare(protocol, frame), site_column, minimum=minimum)
     plan.report.raise_if_refused(f"the sites in {site_column!r}")
-    cohorts = tuple(_cohort_of(plan, site, rows, path) for site, rows in plan.rows.items())
+    tables = {site: _in_order(plan.table, rows) for site, rows in plan.rows.items()}
+    # The feature path has a fixed cost per call, so all sites pass it together; it works row by row.
+    everyone = plan.table.take(
+        np.concatenate([np.searchsorted(plan.table.at, t.at) for t in tables.values()])
+    )
+    inputs = path.transform(everyone.features_frame())
+    bounds = np.cumsum([len(table) for table in tables.values()])[:-1]
+    cohorts = tuple(
+        _aligned(table, own, site=site)
+        for (site, table), own in zip(tables.items(), np.split(inputs, bounds), strict=True)
+    )
     return SiteCohorts(cohorts=cohorts, left_out=plan.left_out, report=plan.report)
 
 
-def _cohort_of(plan: SitePlan, site: str, rows: Indices, path: FeaturePath) -> Cohort:
-    table = plan.table.take(rows)
-    return _aligned(table, table.patients().number, site=site, path=path)
-
-
-def _usable_rows(table: PreparedTable) -> tuple[Indices, Indices]:
+def _usable_rows(table: PreparedTable) -> Indices:
     patients = table.patients()
     if not patients.usable.any():
         raise CohortError("no patient has a usable outcome")
-    kept = (patients.number >= 0) & patients.usable[patients.number]
-    return np.flatnonzero(kept), patients.number
+    return np.flatnonzero((patients.number >= 0) & patients.usable[patients.number])
 
 
-def _aligned(table: PreparedTable, number: Indices, *, site: str, path: FeaturePath) -> Cohort:
-    """The cohort of rows that all belong to usable patients; `number` only orders and groups them."""
-    table = table.take(np.argsort(number, kind="stable"))
+def _in_order(table: PreparedTable, rows: Indices) -> PreparedTable:
+    """Some rows, ordered by patient."""
+    chosen = table.take(rows)
+    return chosen.take(np.argsort(chosen.patients().number, kind="stable"))
+
+
+def _aligned(table: PreparedTable, inputs: NDArray[np.float32], *, site: str) -> Cohort:
+    """The cohort of rows that all belong to usable patients and are ordered by them."""
     patients = table.patients()
     firsts = np.searchsorted(patients.number, np.arange(len(patients.ids)))
     return Cohort(
         site=site,
         patients=tuple(str(patient) for patient in patients.ids),
         rows=PatientRows(
-            inputs=path.transform(table.features_frame()),
+            inputs=inputs,
             patient=patients.number,
             targets=targets_of(table.protocol.outcome, patients.value, patients.event),
         ),
@@ -155,11 +173,12 @@ def _aligned(table: PreparedTable, number: Indices, *, site: str, path: FeatureP
 
 def _groups(table: PreparedTable, firsts: Indices) -> pd.DataFrame:
     names = table.protocol.cohort.subgroups
-    first = table.frame.iloc[firsts]
+    unknown = np.full(len(firsts), np.nan)
     columns = {
-        name: first[name].to_numpy() if name in first else np.full(len(first), np.nan) for name in names
+        name: table.cells(name).to_numpy(dtype=object)[firsts] if name in table.frame.columns else unknown
+        for name in names
     }
-    return pd.DataFrame(columns, index=range(len(first)), dtype=object)
+    return pd.DataFrame(columns, index=range(len(firsts)), dtype=object)
 
 
 def targets_of(outcome: Outcome, value: Floats, event: Floats) -> Targets:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from wardround.client.findings import ColumnReport, Finding, Role
@@ -133,8 +134,8 @@ def name_warnings(table: PreparedTable) -> list[Finding]:
             code="post-baseline",
             severity="warn",
             column=feature.name,
-            message="the name says treatment: it is usually decided after the index date and by the outcome's course",
-            advice="use it only if it was known at the time from which the study predicts",
+            message="the name says treatment, which is usually given after the index date",
+            advice="keep it only if it was known at the time from which the study predicts",
         )
         for feature in table.protocol.features
         if POST_BASELINE.search(feature.name)
@@ -177,13 +178,14 @@ def column_reports(table: PreparedTable, findings: Iterable[Finding]) -> tuple[C
     units = {feature.name: feature.unit for feature in table.protocol.features}
     units |= _outcome_units(table.protocol)
     roles = _roles(table.protocol)
+    shares = _missing_percents(table)
     return tuple(
         ColumnReport(
             name=name,
             role=roles[name],
             kind=kinds.get(name, ""),
             unit=units.get(name, ""),
-            missing_percent=_missing_percent(table.frame, name),
+            missing_percent=shares.get(name),
             codes=tuple(dict.fromkeys(codes.get(name, ()))),
         )
         for name in named_columns(table.protocol)
@@ -207,7 +209,13 @@ def _outcome_units(protocol: StudyProtocol) -> dict[str, str]:
             return {}
 
 
-def _missing_percent(frame: pd.DataFrame, name: str) -> int | None:
-    if name not in frame.columns or not len(frame):
-        return None
-    return round(100 * float(frame[name].isna().mean()))
+def _missing_percents(table: PreparedTable) -> dict[str, int]:
+    """Rounded share of rows without a value, of each column that is there."""
+    if not len(table):
+        return {}
+    shares = (np.isnan(table.values) & ~table.unreadable).mean(axis=0)
+    features = [feature.name for feature in table.protocol.features]
+    result = dict(zip(features, shares.tolist(), strict=True))
+    others = [name for name in named_columns(table.protocol) if name not in result]
+    result |= {name: table.cells(name).isna().mean() for name in others if name in table.frame.columns}
+    return {name: round(100 * share) for name, share in result.items() if name in table.frame.columns}

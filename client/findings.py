@@ -118,13 +118,18 @@ class CheckReport:
         }
 
 
+def by_code(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Findings in groups of one code, in order of first appearance."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.code, []).append(finding)
+    return groups
+
+
 def summary(findings: Iterable[Finding]) -> list[str]:
     """One line per finding; from the sixth of one code on, one line that counts the rest."""
-    by_code: dict[str, list[Finding]] = {}
-    for finding in findings:
-        by_code.setdefault(finding.code, []).append(finding)
     lines = []
-    for code, group in by_code.items():
+    for code, group in by_code(findings).items():
         lines += [finding.line() for finding in group[:SHOWN]]
         if len(group) > SHOWN:
             lines.append(f"[{code}] and {len(group) - SHOWN} more")

@@ -53,7 +53,7 @@ def _unreadable(table: PreparedTable) -> list[Finding]:
             column=name,
             count=count,
             message=f"{count} cells are not finite numbers",
-            advice=number_advice(table.frame[name], flags),
+            advice=number_advice(table.cells(name), flags),
         )
     ]
 
@@ -65,7 +65,7 @@ def _undeclared(
     flags: Flags,
 ) -> Finding:
     count = int(flags.sum())
-    alike = differs_in_case(table.frame[name], codes, flags)
+    alike = differs_in_case(table.cells(name), codes, flags)
     many = count > LEFT_OUT_AT_MOST * len(table)
     severity: Severity = "refuse" if alike or many else "warn"
     listed = ", ".join(list(codes)[:10])

@@ -46,7 +46,9 @@ def _repeated(table: PreparedTable, patients: Patients, column: str) -> list[Fin
     if not several:
         return []
     again = np.flatnonzero((rows[patients.number] > 1) & (patients.number >= 0))
-    identical = int(pd.util.hash_pandas_object(table.frame.iloc[again], index=False).duplicated().sum())
+    identical = int(
+        pd.util.hash_pandas_object(table.frame.iloc[table.at[again]], index=False).duplicated().sum()
+    )
     note = Finding(
         code="several-rows",
         severity="warn",

@@ -85,7 +85,8 @@ class PreparedTable:
 
     Attributes:
         protocol: The public terms it was parsed for.
-        frame: The table under the protocol's column names.
+        frame: The whole table under the protocol's column names.
+        at: Shape (rows,), which rows of `frame` these are.
         ids: Shape (rows,), patient identifiers as text, empty where missing.
         values: Shape (rows, features): numbers; 0 or 1; the index of a category; NaN where missing or unreadable.
         unreadable: Shape (rows, features), a cell is there but cannot be read.
@@ -95,6 +96,7 @@ class PreparedTable:
 
     protocol: StudyProtocol
     frame: pd.DataFrame = field(repr=False)
+    at: NDArray[np.int64] = field(repr=False)
     ids: NDArray[np.object_] = field(repr=False)
     values: Floats = field(repr=False)
     unreadable: Flags = field(repr=False)
@@ -108,12 +110,16 @@ class PreparedTable:
         """Some rows of the table; nothing is parsed again."""
         return replace(
             self,
-            frame=self.frame.iloc[rows],
+            at=self.at[rows],
             ids=self.ids[rows],
             values=self.values[rows],
             unreadable=self.unreadable[rows],
             outcomes=self.outcomes.take(rows),
         )
+
+    def cells(self, name: str) -> "pd.Series[Any]":
+        """One column as it was read, of these rows."""
+        return self.frame[name].iloc[self.at]
 
     def patients(self) -> Patients:
         """Join rows with one identifier into one patient."""
@@ -167,6 +173,7 @@ def prepare(
     return PreparedTable(
         protocol=protocol,
         frame=mapped,
+        at=np.arange(len(mapped)),
         ids=np.full(len(mapped), "", dtype=object) if ids is None else identifiers(ids),
         values=values,
         unreadable=unreadable,

@@ -20,12 +20,13 @@ from wardround.client.patientcheck import lost_zeros
 from wardround.client.prepared import Floats, Patients, PreparedTable, numbered, prepare
 from wardround.client.spellings import identifiers
 from wardround.common.errors import CohortError
+from wardround.common.learning.values import spelling
 from wardround.common.study.outcomes import ContinuousOutcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
 
 DETERMINED: Final = 0.95
 """Share of patients in their site's largest class from which the site nearly determines the outcome."""
-ONE_SIDED: Final = 0.94
+ONE_SIDED: Final = 0.9
 """Share of one class at one site from which that site is named."""
 
 
@@ -65,7 +66,7 @@ def check_sites(
 
 def plan_sites(table: PreparedTable, site_column: str, *, minimum: int | None = None) -> SitePlan:
     """Decide which sites take part, and check what they hold."""
-    sites = _site_of_rows(table.frame, site_column)
+    sites = site_of_rows(table.frame, site_column)
     patients = table.patients()
     part, _ = taking_part(table, patients)
     findings = table_findings(table, patients, part)
@@ -80,10 +81,16 @@ def plan_sites(table: PreparedTable, site_column: str, *, minimum: int | None = 
     return SitePlan(table=table, rows=rows, left_out=left_out, report=report)
 
 
-def _site_of_rows(frame: pd.DataFrame, site_column: str) -> NDArray[np.object_]:
+def site_of_rows(frame: pd.DataFrame, site_column: str) -> NDArray[np.object_]:
+    """The site of each row, empty where none is named.
+
+    Raises:
+        CohortError: There is no such column.
+    """
     if site_column not in frame.columns:
         raise CohortError(f"there is no column {site_column!r} to name the sites", advice="see --site-column")
-    return identifiers(frame[site_column])
+    codes = identifiers(frame[site_column])
+    return np.array([spelling(code) for code in codes], dtype=object)
 
 
 def _split(
@@ -198,7 +205,8 @@ def _explained(
         return []
     names, codes = np.unique(sites[kept].astype(str), return_inverse=True)
     share, base, groups = purity(codes.astype(np.float64), labels)
-    findings = _one_sided(names, codes, labels, column) if base < 0.8 else []
+    classed = not isinstance(protocol.outcome, SurvivalOutcome)
+    findings = _one_sided(names, codes, labels, column) if classed and base < 0.8 else []
     if share > DETERMINED and share - base > 0.1 and len(labels) >= 5 * groups:
         findings.append(_site_leak(column))
     return findings

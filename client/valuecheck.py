@@ -42,14 +42,14 @@ def _not_a_number(table: PreparedTable, place: int, count: int) -> Finding:
         column=name,
         count=count,
         message=f"{count} cells are not finite numbers",
-        advice=number_advice(table.frame[name], table.unreadable[:, place]),
+        advice=number_advice(table.cells(name), table.unreadable[:, place]),
     )
 
 
 def _unknown(table: PreparedTable, feature: Feature, place: int, count: int) -> Finding:
     allowed = feature.categories or ("0", "1")
     codes = feature_codes(feature) or {"0": 0.0, "1": 1.0}
-    alike = differs_in_case(table.frame[feature.name], codes, table.unreadable[:, place])
+    alike = differs_in_case(table.cells(feature.name), codes, table.unreadable[:, place])
     shown = ", ".join(allowed[:10]) + (", ..." if len(allowed) > 10 else "")
     advice = f"use the declared spellings: {shown}"
     return Finding(

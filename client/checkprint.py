@@ -1,0 +1,80 @@
+"""Reports for a person's screen: tables of columns and findings, and the account of a patient pool."""
+
+import math
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wardround.client.account import PoolAccount
+from wardround.client.findings import SHOWN, CheckReport, ColumnReport, Finding, by_code
+
+SHOWN_COLUMNS: Final = 40
+"""Columns that are listed one by one; of a wider table only those with findings are, up to this many."""
+
+
+def print_report(report: CheckReport, console: Console | None = None) -> None:
+    """Columns, findings, advice, and the verdict `fit` or `does not fit` as the last line."""
+    out = console or Console(highlight=False)
+    _print_columns(report, out)
+    for title, findings in (("Refused", report.refusals), ("Worth a look", report.warnings)):
+        if findings:
+            out.print(f"\n{title}:")
+            _print_findings(findings, out)
+    refused, warned = len(report.refusals), len(report.warnings)
+    verdict = "fit" if report.fits else "does not fit"
+    out.print(Text(f"\n{refused} refusing findings, {warned} to look at: {verdict}"))
+
+
+def _print_columns(report: CheckReport, out: Console) -> None:
+    chosen = list(report.columns)
+    if len(chosen) > SHOWN_COLUMNS:
+        chosen = [column for column in chosen if column.codes or column.role != "feature"][:SHOWN_COLUMNS]
+    table = Table(box=None, pad_edge=False)
+    for heading in ("column", "role", "kind", "unit", "missing", "findings"):
+        table.add_column(heading, justify="right" if heading == "missing" else "left", overflow="fold")
+    for column in chosen:
+        table.add_row(*map(Text, _cells(column)))
+    out.print(table)
+    if hidden := len(report.columns) - len(chosen):
+        out.print(f"... and {hidden} more columns")
+
+
+def _cells(column: ColumnReport) -> tuple[str, ...]:
+    missing = "absent" if column.missing_percent is None else f"{column.missing_percent}%"
+    return (column.name, column.role, column.kind, column.unit, missing, ", ".join(column.codes))
+
+
+def _print_findings(findings: tuple[Finding, ...], out: Console) -> None:
+    advised: set[str] = set()
+    for group in by_code(findings).values():
+        for finding in group[:SHOWN]:
+            out.print(Text(f"  {finding.line()}"))
+            if finding.advice and finding.advice not in advised:
+                out.print(Text(f"      {finding.advice}"))
+                advised.add(finding.advice)
+        if len(group) > SHOWN:
+            out.print(Text(f"  [{group[0].code}] and {len(group) - SHOWN} more"))
+
+
+def print_account(account: PoolAccount, console: Console | None = None) -> None:
+    """What each study cost, what all cost together, and what is left."""
+    out = console or Console(highlight=False)
+    out.print(
+        Text(f"Patient pool {account.pool!r}, per patient (add or remove one), at delta {account.delta:g}")
+    )
+    if account.studies:
+        table = Table("study", "releases", "epsilon on its own", box=None, pad_edge=False)
+        for study in account.studies:
+            table.add_row(Text(study.name), str(study.releases), _words(study.epsilon))
+        out.print(table)
+    else:
+        out.print("No study has reserved anything.")
+    out.print(f"spent by all studies together: epsilon {_words(account.spent)}")
+    out.print(f"if open studies use all they reserved: epsilon {_words(account.exposure)}")
+    out.print(f"lifetime cap: epsilon {_words(account.cap)}; left: {account.remaining:.4f}")
+
+
+def _words(epsilon: float) -> str:
+    return f"{epsilon:.4f}" if math.isfinite(epsilon) else "infinite (no guarantee)"

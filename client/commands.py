@@ -1,0 +1,151 @@
+"""`wardround site`: what a hospital runs at its own desk.
+
+`check` reads the table and says whether it fits a study; `init` writes a first policy and key; `ledger` says what
+the patient pool has spent. Nothing here sends anything.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from wardround.client.findings import CheckReport
+    from wardround.common.study.protocol import StudyProtocol
+
+_Groups = argparse._SubParsersAction
+
+
+def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
+    """Add the group `site` to the root command; each command's `run` takes the arguments and gives an exit code."""
+    site = subparsers.add_parser("site", help="what a hospital runs: check its table, its policy, its ledger")
+    commands = site.add_subparsers(dest="site_command", metavar="COMMAND", required=True)
+    _register_check(commands)
+    _register_init(commands)
+    _register_ledger(commands)
+
+
+def _register_check(commands: "_Groups[argparse.ArgumentParser]") -> None:
+    text = "Does a table fit a study? Shows counts, never a patient's value. Exit code 4 if it does not fit."
+    check = commands.add_parser("check", help="does a table fit a study?", description=text)
+    check.add_argument("study", type=Path, metavar="STUDY", help="the study.toml")
+    source = check.add_mutually_exclusive_group(required=True)
+    source.add_argument("--table", type=Path, metavar="FILE", help="CSV, TSV or Parquet, also .gz")
+    source.add_argument(
+        "--policy", type=Path, metavar="FILE", help="site.toml: its table, columns and minimum"
+    )
+    check.add_argument("--site-column", metavar="NAME", default="", help="the column that names the hospital")
+    check.add_argument("--site", metavar="NAME", default="", help="check only the rows of this hospital")
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
+    check.set_defaults(run=run_check)
+
+
+def _register_init(commands: "_Groups[argparse.ArgumentParser]") -> None:
+    text = "Write a first site.toml with a comment for every limit, and the site's private key."
+    init = commands.add_parser("init", help="write a first policy and key", description=text)
+    init.add_argument("folder", type=Path, metavar="DIR", help="the site's own folder")
+    init.add_argument("--name", required=True, help="the site's name, as in the roster")
+    init.add_argument("--table", type=Path, required=True, metavar="FILE", help="the site's table")
+    init.add_argument("--cohort", choices=("private", "public", "synthetic"), default="private")
+    init.add_argument("--epsilon-cap", type=float, default=3.0, metavar="E", help="lifetime cap (3)")
+    init.add_argument("--delta", type=float, default=1e-5, metavar="D", help="lifetime delta (1e-5)")
+    init.add_argument("--smallest-cohort", type=int, default=20, metavar="N", help="fewest patients (20)")
+    init.set_defaults(run=run_init)
+
+
+def _register_ledger(commands: "_Groups[argparse.ArgumentParser]") -> None:
+    text = "What the patient pool has spent, study by study, and what is left of its lifetime cap."
+    ledger = commands.add_parser("ledger", help="what was spent and what is left", description=text)
+    ledger.add_argument("folder", type=Path, metavar="DIR", help="the site's own folder, with site.toml")
+    ledger.add_argument("--json", action="store_true", help="print the account as JSON")
+    ledger.set_defaults(run=run_ledger)
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """`wardround site check`: 0 if the table fits, 4 if not, 5 if the policy refuses the study."""
+    from wardround.client.checkprint import print_report
+    from wardround.common.errors import CohortError, UsageError
+    from wardround.common.study.reader import load
+
+    if arguments.site and arguments.table and not arguments.site_column:
+        raise UsageError("--site needs --site-column, the column that names the hospital")
+    protocol = load(arguments.study)
+    if arguments.policy:
+        report = _check_policy(protocol, arguments.policy)
+    else:
+        report = _check_table(protocol, arguments.table, arguments.site_column, arguments.site)
+    if arguments.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        print_report(report)
+    return 0 if report.fits else CohortError.exit_code
+
+
+def _check_policy(protocol: "StudyProtocol", path: Path) -> "CheckReport":
+    from wardround.client.checkup import check
+    from wardround.client.cohort import verbatim_columns
+    from wardround.client.policy import SitePolicy
+    from wardround.client.tables import read_table
+
+    policy = SitePolicy.load(path)
+    policy.check(protocol)
+    frame = read_table(policy.table, verbatim=verbatim_columns(protocol, columns=policy.columns))
+    return check(protocol, frame, minimum=policy.minimum_patients(protocol), columns=policy.columns)
+
+
+def _check_table(protocol: "StudyProtocol", table: Path, site_column: str, site: str) -> "CheckReport":
+    from wardround.client.checkup import check
+    from wardround.client.cohort import verbatim_columns
+    from wardround.client.sites import check_sites
+    from wardround.client.tables import read_table
+
+    frame = read_table(table, verbatim=verbatim_columns(protocol, site_column))
+    if site:
+        return check(protocol, _rows_of(frame, site_column, site))
+    return check_sites(protocol, frame, site_column) if site_column else check(protocol, frame)
+
+
+def _rows_of(frame: "pd.DataFrame", site_column: str, site: str) -> "pd.DataFrame":
+    from wardround.client.sites import site_of_rows
+    from wardround.common.errors import UsageError
+
+    chosen = site_of_rows(frame, site_column) == site
+    if not chosen.any():
+        raise UsageError(f"no row of the table has {site!r} in {site_column!r}")
+    return frame.loc[chosen]
+
+
+def run_init(arguments: argparse.Namespace) -> int:
+    """`wardround site init`."""
+    from wardround.client.sitefile import FirstPolicy, create_site
+
+    first = FirstPolicy(
+        site=arguments.name,
+        table=arguments.table,
+        cohort=arguments.cohort,
+        epsilon_cap=arguments.epsilon_cap,
+        delta=arguments.delta,
+        smallest_cohort=arguments.smallest_cohort,
+    )
+    policy, fingerprint = create_site(arguments.folder, first)
+    print(f"Wrote {arguments.folder / 'site.toml'} and {policy.identity.name}.")
+    print(f"Key fingerprint, to be read out to the coordinator: {fingerprint}")
+    print("Next: read site.toml, then `wardround site check STUDY --policy site.toml`.")
+    return 0
+
+
+def run_ledger(arguments: argparse.Namespace) -> int:
+    """`wardround site ledger`."""
+    from wardround.client.account import read_account
+    from wardround.client.checkprint import print_account
+    from wardround.client.policy import SitePolicy
+
+    policy = SitePolicy.load(arguments.folder / "site.toml")
+    account = read_account(policy)
+    if arguments.json:
+        print(json.dumps(account.as_dict(), indent=2, allow_nan=False))
+    else:
+        print_account(account)
+    return 0
