@@ -67,8 +67,8 @@ class PatientClipper:
             Each patient contributes a vector of norm at most C, up to float32 rounding: in the patient's own
             backward pass (relative 2^-20 in ordinary models), in sums over the patient's K rows (K * 2^-13 C at
             worst, see `_linear_norms`), and in the sum over n patients (at worst n * 2^-23 relative).
-            A patient whose gradient is not finite contributes exactly nothing: the result is, bit for bit, that
-            of the batch without the patient. It is so too where the norm overflows float32 on the way.
+            A patient whose gradient is not finite, or overflows float32 on the way to its norm, contributes
+            exactly nothing: the result is, bit for bit, that of `batch.take` of the others.
             An empty batch gives zeros.
 
         Args:
@@ -97,13 +97,16 @@ class PatientClipper:
 
 @contextmanager
 def _ghost_hooks(module: nn.Module) -> Iterator["GradSampleHooksFastGradientClipping"]:
-    """Opacus' hooks for one pass; they are gone afterwards, also after an error."""
+    """Opacus' hooks for one pass. Afterwards, also after an error, neither they nor activations are left."""
     hooks = _opacus()(module, loss_reduction="sum")
     hooks.NORM_SAMPLERS = {nn.Linear: _linear_norms}
     try:
         yield hooks
     finally:
         hooks.cleanup()
+        for layer in module.modules():
+            vars(layer).pop("activations", None)
+            vars(layer).pop("max_batch_len", None)
 
 
 @cache
@@ -113,7 +116,8 @@ def _opacus() -> type["GradSampleHooksFastGradientClipping"]:
 
     # Torch says so at every step of every ghost clipping; the gradients of inputs are not used.
     warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
-    return GradSampleHooksFastGradientClipping
+    kind: type[GradSampleHooksFastGradientClipping] = GradSampleHooksFastGradientClipping
+    return kind
 
 
 def _linear_norms(layer: nn.Linear, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:

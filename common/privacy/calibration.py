@@ -13,7 +13,7 @@ from wardround.common.privacy.accounting import epsilon as claim
 from wardround.common.privacy.events import GaussianSteps
 
 _PER_UNIT: Final = 1000  # noise multipliers have three decimals
-_LARGEST: Final = 1_000_000 * _PER_UNIT
+_LARGEST: Final = 2**40
 
 
 def noise_multiplier_for(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
@@ -39,20 +39,21 @@ def noise_multiplier_for(*, epsilon: float, delta: float, sample_rate: float, st
     positive(epsilon=epsilon, delta=delta, sample_rate=sample_rate, steps=steps)
     in_range(0, 1, sample_rate=sample_rate)
 
-    def enough(units: int) -> bool:
-        event = GaussianSteps(noise_multiplier=units / _PER_UNIT, sample_rate=sample_rate, steps=steps)
+    def enough(units: int, q: float) -> bool:
+        event = GaussianSteps(noise_multiplier=units / _PER_UNIT, sample_rate=q, steps=steps)
         return claim([event], delta) <= epsilon
 
-    high = _PER_UNIT
-    while not enough(high):
+    high = 1
+    while not enough(high, 1.0) and high < _LARGEST:
         high *= 2
-        if high > _LARGEST:
-            raise PrivacyError(
-                f"no noise multiplier reaches epsilon {epsilon:g} at delta {delta:g} and sample rate {sample_rate:g}",
-                advice="ask for a larger epsilon, or use the full batch (sample rate 1), whose cost is exact",
-            )
-    low = 0 if high == _PER_UNIT else high // 2
+    # Sampling never needs more noise than the full batch does.
+    if not enough(high, sample_rate):
+        raise PrivacyError(
+            f"no noise multiplier reaches epsilon {epsilon:g} at delta {delta:g} and sample rate {sample_rate:g}",
+            advice="ask for a larger epsilon, or use the full batch (sample rate 1), whose cost is exact",
+        )
+    low = 0
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
+        low, high = (low, middle) if enough(middle, sample_rate) else (middle, high)
     return high / _PER_UNIT
