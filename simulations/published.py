@@ -100,7 +100,7 @@ def repeat_seed(benchmark: Benchmark, split: PublishedSplit, seed: int) -> Itera
 def _replay_before(benchmark: Benchmark, split: PublishedSplit, generator: Generator, seed: int) -> None:
     batches = _loaders(benchmark, split, generator)
     generator.manual_seed(seed)
-    0 and replay_cyclic(batches, benchmark.rounds, STEPS, seed)
+    replay_cyclic(batches, benchmark.rounds, STEPS, seed)
     evaluation_draws(generator, len(split.sites))
 
 
