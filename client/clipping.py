@@ -16,7 +16,6 @@ can be strong differentially private learners" (ghost clipping); Yousefpour et a
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -34,6 +33,14 @@ if TYPE_CHECKING:
 _ROWWISE: Final = (nn.Sequential, nn.Linear, nn.LayerNorm, nn.ReLU)
 _CANCELLATION: Final = 2.0**-10
 _PATIENTS_AT_ONCE: Final = 64  # bounds the float64 copy of their activations
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch warns in both passes of ghost clipping that no input needs a gradient; none is used."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
+        yield
 
 
 class PatientClipper:
@@ -60,6 +67,7 @@ class PatientClipper:
         owned = ([p for p in layer.parameters() if p.requires_grad] for layer in layers)
         self._probes = [min(parameters, key=Tensor.numel) for parameters in owned if parameters]
 
+    @_quiet()
     def sum(self, batch: TensorBatch) -> list[Tensor]:
         """Sum over patients of gradient * min(1, C / norm of the gradient).
 
@@ -98,7 +106,11 @@ class PatientClipper:
 @contextmanager
 def _ghost_hooks(module: nn.Module) -> Iterator["GradSampleHooksFastGradientClipping"]:
     """Opacus' hooks for one pass. Afterwards, also after an error, neither they nor activations are left."""
-    hooks = _opacus()(module, loss_reduction="sum")
+    from opacus.grad_sample import (
+        GradSampleHooksFastGradientClipping,
+    )  # on first private use: it takes seconds
+
+    hooks = GradSampleHooksFastGradientClipping(module, loss_reduction="sum")
     hooks.NORM_SAMPLERS = {nn.Linear: _linear_norms}
     try:
         yield hooks
@@ -107,17 +119,6 @@ def _ghost_hooks(module: nn.Module) -> Iterator["GradSampleHooksFastGradientClip
         for layer in module.modules():
             vars(layer).pop("activations", None)
             vars(layer).pop("max_batch_len", None)
-
-
-@cache
-def _opacus() -> type["GradSampleHooksFastGradientClipping"]:
-    """Imported on first private use: it takes seconds."""
-    from opacus.grad_sample import GradSampleHooksFastGradientClipping
-
-    # Torch says so at every step of every ghost clipping; the gradients of inputs are not used.
-    warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
-    kind: type[GradSampleHooksFastGradientClipping] = GradSampleHooksFastGradientClipping
-    return kind
 
 
 def _linear_norms(layer: nn.Linear, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
