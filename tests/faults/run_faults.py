@@ -78,6 +78,10 @@ def copy_tree(to: Path) -> Path:
         if source.is_symlink() or source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
+    # With these, `wardround` is whole wherever it is found first; without, the editable install would add to the
+    # copy's front door the roles of the checkout.
+    for role in ("common", "client", "server", "simulations"):
+        (to / "wardround" / role).symlink_to(Path("..") / role)
     return to
 
 
@@ -88,8 +92,7 @@ def run_python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """
     environment = {
         **os.environ,
-        "PYTHONPATH": str(copy / ".typing"),
-        "PYTHONSAFEPATH": "1",  # or the copy's own folder comes first, and half of `wardround` from the checkout
+        "PYTHONPATH": str(copy),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "300",
@@ -113,10 +116,12 @@ def run_tests(copy: Path, *tests: str) -> subprocess.CompletedProcess[str]:
 
 def check_copy(copy: Path) -> None:
     """Stop unless the copy's code is what its tests import; verdicts would be about other code."""
-    show = "import wardround.common.errors as e; print(e.__file__)"
-    found = run_python(copy, "-c", show).stdout.strip()
-    if not Path(found).resolve().is_relative_to(copy.resolve()):
-        sys.exit(f"expected wardround to be imported from {copy}, found {found or 'nothing'}")
+    show = (
+        "import wardround.common.errors as a, wardround.client as b; print(a.__file__, b.__file__, sep='\\n')"
+    )
+    found = run_python(copy, "-c", show).stdout.splitlines()
+    if len(found) != 2 or not all(Path(file).resolve().is_relative_to(copy.resolve()) for file in found):
+        sys.exit(f"expected wardround to be imported from {copy}, found {found}")
 
 
 @contextmanager
