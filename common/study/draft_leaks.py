@@ -22,6 +22,7 @@ FOLLOWS: Final = 0.95
 FEWEST: Final = 5
 """Smallest class that is judged: with fewer patients, one of many genes separates them by chance."""
 MOST_GROUPS: Final = 30
+_GOLDEN: Final = 0.6180339887498949
 
 
 def tells_classes(codes: Floats, classes: NDArray[np.int64]) -> bool:
@@ -42,9 +43,11 @@ def tells_classes(codes: Floats, classes: NDArray[np.int64]) -> bool:
     if not known.any():
         return False
     separated = _separation(codes[known], classes[known]) > SEPARATES
-    groups = np.where(known, codes, np.inf)
-    grouped = len(np.unique(groups)) <= MOST_GROUPS and _explained(groups, classes) > EXPLAINS
-    return separated or grouped or _explained(known.astype(np.float64), classes) > EXPLAINS
+    if len(np.unique(codes[known])) <= MOST_GROUPS:
+        told = _explained(np.where(known, codes, np.inf), classes)
+    else:
+        told = _sorted_apart(codes[known], classes[known])
+    return separated or told > EXPLAINS or _explained(known.astype(np.float64), classes) > EXPLAINS
 
 
 def tells_number(codes: Floats, numbers: Floats) -> bool:
@@ -73,6 +76,18 @@ def tells_site(codes: Floats, sites: NDArray[np.int64]) -> bool:
     constant = len(pairs) == owners > 1 and values > 1 and known.sum() >= 2 * owners
     finer = len(pairs) == values >= owners > 1 and values <= MOST_GROUPS and known.sum() >= 2 * values
     return bool(constant or finer)
+
+
+def _sorted_apart(codes: Floats, classes: NDArray[np.int64]) -> float:
+    """Share of class changes between neighbours, in the order of the column, that the order removes."""
+    counts = np.bincount(classes)
+    if len(codes) < 2 or len(codes) - counts.max() < FEWEST:
+        return 0.0
+    # Equal values are scattered, or the order of the table's own rows would count as the column's.
+    scattered = np.arange(len(codes)) * _GOLDEN % 1.0
+    ordered = classes[np.lexsort((scattered, codes))]
+    expected = 1 - float(((counts / len(codes)) ** 2).sum())
+    return 1 - float((ordered[1:] != ordered[:-1]).mean()) / expected
 
 
 def _separation(codes: Floats, classes: NDArray[np.int64]) -> float:

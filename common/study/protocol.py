@@ -163,9 +163,9 @@ def _plain(value: object) -> object:
     match value:
         case str() | None:
             return value
-        # 30 and 30.0 are equal terms, so they must sign alike; an integer beyond 2^53 is kept exactly.
+        # Equal terms must sign alike: 30 and 30.0, 0.0 and -0.0. An integer beyond 2^53 is kept exactly.
         case int() | float():
-            return repr(float(value)) if float(value) == value else str(value)
+            return repr(float(value) + 0.0) if float(value) == value else str(value)
         case tuple():
             return [_plain(item) for item in value]
         case _:

@@ -121,7 +121,9 @@ def _names(block: Mapping[str, Any], where: str) -> tuple[str, ...]:
         raise ProtocolError(f"{where} needs either `name` or `names`")
     if "name" in block:
         return (str(convert(str, block["name"], f"{where} name")),)
-    names = tuple(str(convert(str, name, f"{where} names")) for name in as_tables(block["names"], where))
+    names = tuple(
+        str(convert(str, name, f"{where} names")) for name in as_tables(block["names"], f"{where} names")
+    )
     if not names:
         raise ProtocolError(f"{where} names: list at least one feature")
     return names
