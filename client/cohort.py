@@ -4,9 +4,7 @@ Identifiers stay inside the process: they are hidden from every text, order the 
 hash who is held out. The same key and patient give the same part in every round, run and study.
 """
 
-import hashlib
-import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +13,9 @@ from numpy.typing import NDArray
 
 from wardround.client.checkup import check_prepared
 from wardround.client.findings import CheckReport
+from wardround.client.heldout import folds, split
 from wardround.client.prepared import Floats, PreparedTable, prepare
 from wardround.client.sites import plan_sites
-from wardround.common.checks import in_range, positive
 from wardround.common.errors import CohortError
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.features import FeaturePath
@@ -197,38 +195,3 @@ def targets_of(outcome: Outcome, value: Floats, event: Floats) -> Targets:
             return Targets(value=(clamped - outcome.mean) / outcome.sd)
         case _:
             return Targets(value=value)
-
-
-def split(patients: Cohort | Sequence[str], test_fraction: float, key: bytes) -> tuple[Indices, Indices]:
-    """Who trains and who is held out: each patient is decided alone, by a keyed hash of the identifier.
-
-    Args:
-        patients: A cohort, or identifiers.
-        test_fraction: Expected share held out, in [0, 0.9].
-        key: The site's own key for splits; whoever has it and an identifier knows the part.
-
-    Returns:
-        Increasing indices of training patients and of held-out patients.
-
-    Example:
-        >>> train, test = split([f"p{n}" for n in range(100)], 0.25, b"key")
-        >>> len(train), len(test)
-        (75, 25)
-    """
-    in_range(0.0, 0.9, test_fraction=test_fraction)
-    held_out = _hashes(patients, key, b"split") < test_fraction
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def folds(patients: Cohort | Sequence[str], k: int, key: bytes) -> Indices:
-    """The fold of each patient, 0 to k - 1, by a keyed hash of the identifier; folds differ a little in size."""
-    positive(k=k)
-    return np.minimum((_hashes(patients, key, b"folds") * k).astype(np.int64), k - 1)
-
-
-def _hashes(patients: Cohort | Sequence[str], key: bytes, purpose: bytes) -> Floats:
-    """One number in [0, 1) per patient: 53 bits of HMAC-SHA256."""
-    ids = patients.patients if isinstance(patients, Cohort) else patients
-    messages = (purpose + b"\0" + patient.encode() for patient in ids)
-    first = [hmac.new(key, message, hashlib.sha256).digest()[:8] for message in messages]
-    return np.array([int.from_bytes(found, "big") >> 11 for found in first], np.float64) * 2.0**-53

@@ -5,7 +5,8 @@ the reply in the outbox, settle it in the ledger, let it go. A crash between any
 
 Guarantees:
     - Bytes leave only after their charge is on disk, and only the bytes whose digest the ledger holds.
-    - The same attempt always gets identical bytes; a new attempt is a new charge and fresh noise.
+    - Under a private mechanism the same attempt always gets identical bytes, and a new attempt is a new charge
+      and fresh noise.
     - No reservation is made that could take the patient pool above the policy's lifetime cap.
 """
 
@@ -17,7 +18,7 @@ from wardround.common.errors import PolicyRefusal, TrustError
 from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
 from wardround.common.privacy.accounting import epsilon
-from wardround.common.privacy.events import DpEvent, GaussianSteps
+from wardround.common.privacy.events import DpEvent, GaussianSteps, NonPrivate
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.ledger import Ledger
 
@@ -79,10 +80,14 @@ class ReleaseDoor:
     def charge(self, protocol: StudyProtocol, round_: int, attempt: int, base_model: str) -> Receipt:
         """Charge one attempt, durably, before any patient is read for it.
 
+        A release without privacy is charged once per study: after it epsilon is infinite, and no further charge
+        could say more.
+
         Raises:
             TrustError: The attempt is a replay, out of order, or beyond the reservation.
         """
-        self._ledger.spend(protocol.study.name, protocol.digest, round_, attempt, base_model)
+        if not (_unlimited(protocol) and self._ledger.spent(protocol.study.name)):
+            self._ledger.spend(protocol.study.name, protocol.digest, round_, attempt, base_model)
         sequence, head = self._ledger.head
         return Receipt(event=protocol.event(), ledger_seq=sequence, ledger_head=head)
 
@@ -105,7 +110,12 @@ class ReleaseDoor:
         return reply
 
     def let_go(self, protocol: StudyProtocol, round_: int, attempt: int, reply: bytes) -> bytes:
-        """Keep the reply, settle its charge, and only then hand it out. Earlier replies of the study are dropped."""
+        """Keep the reply, settle its charge, and only then hand it out. Earlier replies of the study are dropped.
+
+        Without privacy there is nothing to keep: the same attempt may be trained again at no further cost.
+        """
+        if _unlimited(protocol):
+            return reply
         path = self._path(protocol, round_, attempt)
         write_atomic(path, reply, mode=0o600)
         self._ledger.settle(protocol.study.name, protocol.digest, round_, attempt, digest(reply))
@@ -121,6 +131,10 @@ class ReleaseDoor:
 
     def _path(self, protocol: StudyProtocol, round_: int, attempt: int) -> Path:
         return self._outbox / f"{protocol.digest[:16]}-{round_}-{attempt}.reply"
+
+
+def _unlimited(protocol: StudyProtocol) -> bool:
+    return isinstance(protocol.event(), NonPrivate)
 
 
 def _releases(protocol: StudyProtocol) -> int:

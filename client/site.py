@@ -31,8 +31,8 @@ REFUSALS = "refusals.jsonl"
 class Trainer(Protocol):
     """What a site needs of its cohort: the shapes of the model, and one round of training."""
 
-    def initial(self) -> Parameters:
-        """The public initial model, which fixes names and shapes."""
+    def like(self) -> Parameters:
+        """A model of the declared names and shapes."""
         ...
 
     def train(self, base: Parameters, round_: int) -> Parameters:
@@ -111,7 +111,7 @@ class Site:
         round_, attempt = envelope.header.round, envelope.header.attempt
         if (sent := self._door.sent(self._protocol, round_, attempt)) is not None:
             return sent
-        base = check_like(from_bytes(envelope.body), self._trainer.initial())
+        base = check_like(from_bytes(envelope.body), self._trainer.like())
         base_model = parameters_digest(base)
         if base_model != envelope.header.base_model:
             raise TrustError("the base model is not the one that the envelope names")

@@ -4,7 +4,7 @@ import secrets
 
 from wardround.client.training import LocalTrainer, seeded_batches
 from wardround.common.learning.data import PatientRows
-from wardround.common.learning.models import initial
+from wardround.common.learning.models import build, export
 from wardround.common.learning.parameters import Parameters
 from wardround.common.privacy.randomness import SecureRandom
 from wardround.common.study.protocol import StudyProtocol
@@ -27,12 +27,12 @@ class CohortTrainer:
         self._protocol = protocol
         self._rows = rows
         self._site = site
-        self._initial = initial(protocol, rows.inputs.shape[1])
+        self._like = export(build(protocol, rows.inputs.shape[1]))
         self._local: LocalTrainer | None = None
 
-    def initial(self) -> Parameters:
-        """The public initial model, which fixes names and shapes."""
-        return self._initial
+    def like(self) -> Parameters:
+        """A model of the declared names and shapes."""
+        return self._like
 
     def train(self, base: Parameters, round_: int) -> Parameters:
         """The update of one round: local model minus base, private if the protocol says so."""

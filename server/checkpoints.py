@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -28,7 +29,9 @@ def write(path: Path, progress: Progress, protocol_digest: str) -> None:
     Raises:
         StorageError: The disk is full; the previous checkpoint is untouched.
     """
-    arrays = {f"model.{name}": np.ascontiguousarray(array) for name, array in progress.parameters.items()}
+    arrays: dict[str, NDArray[np.generic]] = {
+        f"model.{name}": np.ascontiguousarray(array) for name, array in progress.parameters.items()
+    }
     arrays |= {f"state.{name}": array for name, array in progress.state.to_arrays().items()}
     facts = {
         **header(FORMAT, VERSION),

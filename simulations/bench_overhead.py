@@ -67,8 +67,6 @@ def protocol_of() -> "StudyProtocol":
 
 def ours(sites: int) -> "Parameters":
     """Through the whole framework, in a throw-away folder."""
-    import pandas as pd
-
     from wardround.common.learning.data import PatientRows
     from wardround.common.study.outcomes import Targets
     from wardround.simulations.federation import Federation, run_federation
@@ -81,7 +79,7 @@ def ours(sites: int) -> "Parameters":
                 name=name,
                 folder=imagine(Path(folder), name, table=Path("none"), cohort="synthetic", delta=1e-5),
                 rows=PatientRows(inputs=inputs, patient=everybody, targets=Targets(value=value)),
-                groups=pd.DataFrame(index=everybody),
+                groups={},
                 train=everybody,
                 test=everybody[:0],
                 ids=(),

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from wardround.common.learning.intervals import bootstrap, paired_difference
 from wardround.common.learning.metrics import evaluate
 from wardround.common.study.outcomes import Outcome, Targets
+from wardround.simulations.hospitals import Groups
 from wardround.simulations.resultrows import PRIMARY, EvaluationRow, GainRow, SubgroupRow
 
 ALL = "all"
@@ -36,7 +36,7 @@ class Board:
 
     outcome: Outcome
     truth: Mapping[str, Targets]
-    groups: Mapping[str, pd.DataFrame]
+    groups: Mapping[str, Groups]
     predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
 
     def add(self, model: str, site: str, predictions: Predictions) -> None:
@@ -128,16 +128,23 @@ def subgroup_rows(board: Board, rng: np.random.Generator) -> tuple[SubgroupRow, 
     whole = board.pooled("federated") if "federated" in board.predictions else None
     if whole is None:
         return ()
-    groups = pd.concat([board.groups[site] for site in board.truth], ignore_index=True)
-    return tuple(row for column in groups.columns for row in _subgroups_of(board, whole, groups[column], rng))
+    parts = [board.groups[site] for site in board.truth]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return tuple(
+        row for name, values in columns.items() for row in _subgroups_of(board, whole, name, values, rng)
+    )
 
 
 def _subgroups_of(
-    board: Board, whole: tuple[Targets, Predictions], column: "pd.Series[str]", rng: np.random.Generator
+    board: Board,
+    whole: tuple[Targets, Predictions],
+    column: str,
+    values: NDArray[np.object_],
+    rng: np.random.Generator,
 ) -> Iterator[SubgroupRow]:
     targets, made = whole
-    for group in sorted(column.dropna().unique()):
-        index = np.flatnonzero((column == group).to_numpy()).astype(np.int64)
+    for group in sorted({value for value in values if value is not None}):
+        index = np.flatnonzero(values == group)
         if len(index) < SMALLEST_SUBGROUP:
             continue
         part, predictions = targets.take(index), made[index]
@@ -148,8 +155,8 @@ def _subgroups_of(
         low, high = bootstrap(board.outcome, part, predictions, metric, rng=rng)
         yield SubgroupRow(
             model="federated",
-            column=str(column.name),
-            group=str(group),
+            column=column,
+            group=group,
             metric=metric,
             value=values[metric],
             low=low,

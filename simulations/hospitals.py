@@ -6,16 +6,15 @@ in the run folder, and repeated runs on one table compose although no ledger see
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from wardround.client.cohort import Cohort, folds, split
+from wardround.client.heldout import folds, split
 from wardround.client.policy import FORMAT, VERSION, SitePolicy
 from wardround.client.release import ReleaseDoor
 from wardround.client.site import Site
@@ -28,9 +27,13 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.writer import quoted
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.ledger import Ledger
-from wardround.simulations.splitting import folder_names
+from wardround.simulations.names import folder_names
+
+if TYPE_CHECKING:
+    from wardround.client.cohort import Cohort
 
 Indices = NDArray[np.int64]
+Groups = Mapping[str, NDArray[np.object_]]
 
 UNLIMITED: Final = 1e9
 """The cap of an imagined hospital: its ledger is thrown away with the run folder."""
@@ -44,14 +47,14 @@ class Hospital:
         name: As in the roster.
         folder: Holds `site.toml`, the identity and, unless the policy says otherwise, the ledger.
         rows: All usable patients.
-        groups: Subgroup columns, one row per patient.
+        groups: Subgroup columns, one value per patient, None where not known.
         train, test: Which patients train and which are held out.
     """
 
     name: str
     folder: Path
     rows: PatientRows = field(repr=False)
-    groups: pd.DataFrame = field(repr=False)
+    groups: Groups = field(repr=False)
     train: Indices = field(repr=False)
     test: Indices = field(repr=False)
     ids: tuple[str, ...] = field(repr=False)
@@ -69,9 +72,9 @@ class Hospital:
         """The patients that are held out."""
         return self.rows.take(self.test)
 
-    def held_out_groups(self) -> pd.DataFrame:
+    def held_out_groups(self) -> Groups:
         """Subgroups of the held-out patients, in the order of `held_out`."""
-        return self.groups.iloc[self.test].reset_index(drop=True)
+        return {name: values[self.test] for name, values in self.groups.items()}
 
     def all_held_out(self) -> "Hospital":
         """The same hospital with every patient held out: the whole of a cross-validation."""
@@ -165,14 +168,17 @@ def imagined_folder(root: Path, name: str) -> Path:
     return root / f"{folder_names([name])[0]}-{digest(name.encode())[:6]}"
 
 
-def prepare_hospital(cohort: Cohort, folder: Path, *, test_fraction: float, key: bytes) -> Hospital:
+def prepare_hospital(cohort: "Cohort", folder: Path, *, test_fraction: float, key: bytes) -> Hospital:
     """A hospital with its held-out patients chosen by a keyed hash, the same in every run with the same key."""
-    train, test = split(cohort, test_fraction, key)
+    train, test = split(cohort.patients, test_fraction, key)
     return Hospital(
         name=cohort.site,
         folder=folder,
         rows=cohort.rows,
-        groups=cohort.groups.reset_index(drop=True),
+        groups={
+            str(name): np.array([value if isinstance(value, str) else None for value in column], dtype=object)
+            for name, column in cohort.groups.items()
+        },
         train=train,
         test=test,
         ids=cohort.patients,

@@ -3,8 +3,6 @@
 A hospital's folder is never written over: its ledger remembers what its patients have already spent.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from wardround.client.spellings import identifiers
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.study.writer import quoted
+from wardround.simulations.names import folder_names
 
 CohortKind = Literal["private", "public", "synthetic"]
 
@@ -74,23 +73,6 @@ def split_table(frame: pd.DataFrame, site_column: str, out: Path, terms: SplitTe
     for folder in folders:
         _write(folder, frame[codes == folder.site], terms)
     return folders
-
-
-def folder_names(sites: Iterable[str]) -> list[str]:
-    """Folder names for sites: plain letters, digits, dots and hyphens, distinct even where case is ignored.
-
-    Example:
-        >>> folder_names(["007", "Orléans / Sud", "orleans-sud", "../etc"])
-        ['007', 'Orleans-Sud', 'orleans-sud-2', 'etc']
-    """
-    names: list[str] = []
-    for site in sites:
-        plain = unicodedata.normalize("NFKD", site).encode("ascii", "ignore").decode()
-        base = re.sub(r"[^A-Za-z0-9.]+", "-", plain).strip("-.") or "site"
-        used = {name.casefold() for name in names}
-        candidates = (base, *(f"{base}-{number}" for number in range(2, len(names) + 3)))
-        names.append(next(name for name in candidates if name.casefold() not in used))
-    return names
 
 
 def _refuse_existing(folders: Iterable[SiteFolder]) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import initial
@@ -62,7 +61,7 @@ def hospital(root: Path, name: str, *, seed: int, cohort: str = "synthetic", **p
         name=name,
         folder=imagine(root, name, table=Path("none.csv"), cohort=cohort, delta=1e-5, **policy),
         rows=rows,
-        groups=pd.DataFrame({"sex": ["f", "m"] * (n // 2)}),
+        groups={"sex": np.array(["f", "m"] * (n // 2), dtype=object)},
         train=np.arange(n - 6),
         test=np.arange(n - 6, n),
         ids=tuple(f"{name}-{i}" for i in range(n)),

@@ -53,7 +53,9 @@ TORCH_STATE = (
     "torch.manual_seed",
     "torch.seed",
     "torch.set_rng_state",
-    "torch.random.",
+    "torch.random.manual_seed",
+    "torch.random.seed",
+    "torch.random.set_rng_state",
     "torch.cuda.manual_seed",
 )
 

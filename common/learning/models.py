@@ -60,8 +60,9 @@ def _head(protocol: StudyProtocol, width: int) -> dict[str, nn.Module]:
 
 
 def _linear(width: int, outputs: int, *, bias: bool = True) -> nn.Linear:
-    """A zero `Linear`, made without memory first: torch's own start draws from the process-wide generator."""
-    layer = nn.Linear(width, outputs, bias=bias, device="meta").to_empty(device="cpu")
+    """A zero `Linear` that leaves the process-wide generator as it was: torch draws its own start from there."""
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(width, outputs, bias=bias)
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -19,8 +19,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, Literal, get_args
 
-from scipy.special import log_ndtr
-
 from wardround.common.checks import one_of
 from wardround.common.errors import PrivacyError, UsageError
 from wardround.common.privacy.events import DpEvent, NonPrivate
@@ -161,6 +159,8 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 
 
 def _log_delta(epsilon: float, mu: float) -> float:
+    from scipy.special import log_ndtr  # imported on use: a run without privacy needs none of it
+
     first = float(log_ndtr(mu / 2 - epsilon / mu))
     second = epsilon + float(log_ndtr(-mu / 2 - epsilon / mu))
     return first + math.log(-math.expm1(min(second - first, -1e-300)))
