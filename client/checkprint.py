@@ -20,11 +20,11 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
     _print_columns(report, out)
     for title, findings in (("Refused", report.refusals), ("Worth a look", report.warnings)):
         if findings:
-            out.print(f"\n{title}:")
+            out.print(f"\n{title}:", soft_wrap=True)
             _print_findings(findings, out)
     refused, warned = len(report.refusals), len(report.warnings)
     verdict = "fit" if report.fits else "does not fit"
-    out.print(Text(f"\n{refused} refusing findings, {warned} to look at: {verdict}"))
+    out.print(Text(f"\n{refused} refusing findings, {warned} to look at: {verdict}"), soft_wrap=True)
 
 
 def _print_columns(report: CheckReport, out: Console) -> None:
@@ -38,7 +38,7 @@ def _print_columns(report: CheckReport, out: Console) -> None:
         table.add_row(*map(Text, _cells(column)))
     out.print(table)
     if hidden := len(report.columns) - len(chosen):
-        out.print(f"... and {hidden} more columns")
+        out.print(f"... and {hidden} more columns", soft_wrap=True)
 
 
 def _cells(column: ColumnReport) -> tuple[str, ...]:
@@ -50,30 +50,29 @@ def _print_findings(findings: tuple[Finding, ...], out: Console) -> None:
     advised: set[str] = set()
     for group in by_code(findings).values():
         for finding in group[:SHOWN]:
-            out.print(Text(f"  {finding.line()}"))
+            out.print(Text(f"  {finding.line()}"), soft_wrap=True)
             if finding.advice and finding.advice not in advised:
-                out.print(Text(f"      {finding.advice}"))
+                out.print(Text(f"      {finding.advice}"), soft_wrap=True)
                 advised.add(finding.advice)
         if len(group) > SHOWN:
-            out.print(Text(f"  [{group[0].code}] and {len(group) - SHOWN} more"))
+            out.print(Text(f"  [{group[0].code}] and {len(group) - SHOWN} more"), soft_wrap=True)
 
 
 def print_account(account: PoolAccount, console: Console | None = None) -> None:
     """What each study cost, what all cost together, and what is left."""
     out = console or Console(highlight=False)
-    out.print(
-        Text(f"Patient pool {account.pool!r}, per patient (add or remove one), at delta {account.delta:g}")
-    )
+    scope = f"per patient (add or remove one), at delta {account.delta:g}"
+    out.print(Text(f"Patient pool {account.pool!r}, {scope}"), soft_wrap=True)
     if account.studies:
         table = Table("study", "releases", "epsilon on its own", box=None, pad_edge=False)
         for study in account.studies:
             table.add_row(Text(study.name), str(study.releases), _words(study.epsilon))
         out.print(table)
     else:
-        out.print("No study has reserved anything.")
-    out.print(f"spent by all studies together: epsilon {_words(account.spent)}")
-    out.print(f"if open studies use all they reserved: epsilon {_words(account.exposure)}")
-    out.print(f"lifetime cap: epsilon {_words(account.cap)}; left: {account.remaining:.4f}")
+        out.print("No study has reserved anything.", soft_wrap=True)
+    out.print(f"spent by all studies together: epsilon {_words(account.spent)}", soft_wrap=True)
+    out.print(f"if open studies use all they reserved: epsilon {_words(account.exposure)}", soft_wrap=True)
+    out.print(f"lifetime cap: epsilon {_words(account.cap)}; left: {account.remaining:.4f}", soft_wrap=True)
 
 
 def _words(epsilon: float) -> str:

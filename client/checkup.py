@@ -55,10 +55,17 @@ def check_prepared(table: PreparedTable, *, minimum: int | None = None) -> Check
     findings = [
         *table_findings(table, patients, part),
         *unit_findings(part, part_patients),
-        *eligibility_of(table.protocol, patients, minimum),
+        *_enough(table, patients, minimum),
         *look_at(part, part_patients),
     ]
     return CheckReport(findings=tuple(findings), columns=column_reports(table, findings))
+
+
+def _enough(table: PreparedTable, patients: Patients, minimum: int | None) -> list[Finding]:
+    needed = (table.protocol.cohort.patient_column, *table.protocol.outcome_columns)
+    if any(name not in table.frame.columns for name in needed):
+        return []  # named as missing already; everything else follows from that
+    return eligibility_of(table.protocol, patients, minimum)
 
 
 def taking_part(table: PreparedTable, patients: Patients) -> tuple[PreparedTable, Patients]:
@@ -91,7 +98,7 @@ def unit_findings(table: PreparedTable, patients: Patients, site: str = "") -> l
 
 
 def eligibility_of(protocol: StudyProtocol, patients: Patients, minimum: int | None) -> list[Finding]:
-    """Whether there are enough patients, classes and events."""
+    """Whether there are enough patients, classes and events; needs the columns that say so."""
     usable = patients.usable
     fewest = protocol.cohort.minimum_patients if minimum is None else minimum
     return eligibility(protocol, patients.value[usable], patients.event[usable], fewest)

@@ -114,7 +114,8 @@ def _rows_of(frame: "pd.DataFrame", site_column: str, site: str) -> "pd.DataFram
     chosen = site_of_rows(frame, site_column) == site
     if not chosen.any():
         raise UsageError(f"no row of the table has {site!r} in {site_column!r}")
-    return frame.loc[chosen]
+    rows: pd.DataFrame = frame.loc[chosen]
+    return rows
 
 
 def run_init(arguments: argparse.Namespace) -> int:

@@ -161,16 +161,17 @@ def unit_by_mean(values: Floats, feature: Feature) -> str:
 def unit_by_horizon(times: Floats, *, unit: str, high: float, cuts: tuple[float, ...]) -> str:
     """The time unit that fits the public cut points where the declared one does not; empty if none.
 
-    The declared unit does not fit if half of the patients are followed beyond the last cut point, or nineteen of
-    twenty not even to the first; the other one fits if its median lies between them.
+    The declared unit does not fit if half of the patients are followed beyond the last cut point, or half not even
+    to the first; the other one fits if its median lies between them, and within a factor of two of the middle one.
     """
     if len(times) < 5:
         return ""
-    median, late = float(np.median(times)), float(np.quantile(times, 0.95))
-    if cuts[0] <= late and median <= cuts[-1]:
+    median, middle = float(np.median(times)), cuts[len(cuts) // 2]
+    if cuts[0] <= median <= cuts[-1]:
         return ""
     for reading in named_conversions(unit):
-        between = cuts[0] <= median * reading.factor <= cuts[-1]
-        if between and _inside(reading.convert(times), 0.0, high) >= NEARLY_ALL:
+        read = median * reading.factor
+        central = cuts[0] <= read <= cuts[-1] and 0.5 < read / middle < 2
+        if central and _inside(reading.convert(times), 0.0, high) >= NEARLY_ALL:
             return reading.phrase
     return ""

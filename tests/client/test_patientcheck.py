@@ -1,0 +1,55 @@
+"""Patients: identifiers, duplicates, one person under two identifiers."""
+
+import numpy as np
+import pandas as pd
+from tests.hospital import checked, found, hospital, only, study
+
+
+def test_identical_rows_are_duplicate_patients_and_refused() -> None:
+    frame = only(hospital())
+    finding = found(
+        checked(study(), pd.concat([frame, frame.iloc[:3]], ignore_index=True)), "duplicate-patients"
+    )
+    assert finding.count == 3
+    assert finding.severity == "refuse"
+
+
+def test_several_samples_of_one_patient_are_allowed_when_the_outcome_agrees() -> None:
+    frame = only(hospital())
+    second = frame.iloc[:3].assign(gene0=["1.5", "2.5", "3.5"])
+    report = checked(study(), pd.concat([frame, second], ignore_index=True))
+    assert report.fits
+    assert found(report, "several-rows").count == 3
+
+
+def test_samples_of_one_patient_with_different_outcomes_are_refused() -> None:
+    frame = only(hospital())
+    other = {"yes": "no", "no": "yes"}
+    second = frame.iloc[:3].assign(gene0="1.5", response=[other[cell] for cell in frame["response"][:3]])
+    report = checked(study(), pd.concat([frame, second], ignore_index=True))
+    assert found(report, "conflicting-outcome").count == 3
+    assert not report.fits
+
+
+def test_one_person_under_two_identifiers_is_pointed_at() -> None:
+    frame = only(hospital())
+    twin = frame.iloc[:2].assign(patient=["MRN-999001", "MRN-999002"])
+    report = checked(study(), pd.concat([frame, twin], ignore_index=True))
+    assert found(report, "same-measurements").count == 2
+    assert report.fits
+
+
+def test_rows_without_an_identifier_are_refused() -> None:
+    frame = only(hospital())
+    frame.loc[:1, "patient"] = None
+    assert found(checked(study(), frame), "missing-id").count == 2
+
+
+def test_lost_leading_zeros_are_suspected_from_codes_of_unequal_length() -> None:
+    codes = np.random.default_rng(0).choice(np.arange(1000, 1_000_000), 60, replace=False)
+    frame = only(hospital()).assign(patient=[str(code) for code in codes])
+    assert found(checked(study(), frame), "leading-zeros").severity == "warn"
+    kept = frame.assign(patient=[f"{code:06d}" for code in codes])
+    assert "leading-zeros" not in checked(study(), kept).codes()
+    counted = frame.assign(patient=[str(number) for number in range(1, 61)])
+    assert "leading-zeros" not in checked(study(), counted).codes()
