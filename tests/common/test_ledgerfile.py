@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,16 @@ def test_another_history_with_good_signatures_is_refused(used: Path, tmp_path: P
             ledger.reserve(study, P, EVENT, 1)
     shutil.copy(book(other), book(used))
     refused(used, "expected the entry 4 that the head names .* found another")
+
+
+def test_two_histories_of_one_site_cannot_be_spliced(used: Path, tmp_path: Path) -> None:
+    with opened(tmp_path / "other") as ledger:
+        for study in ("a", "b", "c", "d", "e"):
+            ledger.reserve(study, P, EVENT, 1)
+    mixed = book(used).read_bytes().splitlines()[:3] + book(tmp_path / "other").read_bytes().splitlines()[3:]
+    book(used).write_bytes(b"".join(line + b"\n" for line in mixed))
+    with pytest.raises(TrustError, match="line 4: it does not follow the line before"):
+        read_ledger(book(used), KEY.public)
 
 
 def edit_number(lines: list[bytes]) -> None:
@@ -254,6 +265,17 @@ def test_a_torn_line_is_replaced_by_an_entry_and_charged_to_every_open_study(res
     assert [entry.kind for entry in read_ledger(book(used), KEY.public)][-1] == "torn"
     with opened(used) as ledger:
         assert charges(ledger) == 4
+
+
+def test_a_torn_line_beyond_the_reservation_is_charged_on_top(used: Path) -> None:
+    with opened(used) as ledger:
+        ledger.close_study("s", P)
+        ledger.reserve("t", Q, EVENT, 1)
+        ledger.spend("t", Q, 1, 1, MODEL)
+        assert ledger.exposure()[1:] == [EVENT]
+    book(used).write_bytes(book(used).read_bytes() + b"{")
+    with opened(used) as ledger:
+        assert ledger.exposure()[1:] == [replace(EVENT, steps=2 * EVENT.steps)]
 
 
 def test_a_copy_with_a_torn_line_is_not_read(used: Path) -> None:
