@@ -86,6 +86,13 @@ def _register_split(commands: "Subparsers[argparse.ArgumentParser]") -> None:
         default="private",
         help="what the patients are (default: private)",
     )
+    split.add_argument(
+        "--epsilon-cap",
+        type=float,
+        default=8.0,
+        metavar="E",
+        help="lifetime cap of each hospital's patients, at delta 1e-5 (default: 8)",
+    )
     split.set_defaults(run=_split)
 
 
@@ -160,13 +167,15 @@ def _study_name(column: str) -> str:
 
 
 def _split(chosen: argparse.Namespace) -> int:
-    from wardround.simulations.splitting import SplitTerms, split_table
+    from wardround.client.sitefile import FirstPolicy
+    from wardround.simulations.splitting import TABLE, split_table
 
     frame = _read(chosen.table, chosen.site_column)
-    folders = split_table(frame, chosen.site_column, chosen.out, SplitTerms(cohort=chosen.cohort))
-    print(
-        f"Wrote {len(folders)} hospitals below {chosen.out}. Read each site.toml: the limits there are defaults."
+    first = FirstPolicy(
+        site=chosen.site_column, table=Path(TABLE), cohort=chosen.cohort, epsilon_cap=chosen.epsilon_cap
     )
+    folders = split_table(frame, chosen.site_column, chosen.out, first)
+    print(f"Wrote {len(folders)} hospitals below {chosen.out}. Read each site.toml: its limits are defaults.")
     return 0
 
 
