@@ -140,6 +140,8 @@ def test_one_positive_patient_still_has_an_interval() -> None:
     y, predictions = np.array([1.0, 0, 0, 0, 0]), np.array([0.5, 0.1, 0.2, 0.7, 0.8])
     low, high = bootstrap(BINARY, Targets(value=y), predictions, "auc", rng=np.random.default_rng(0))
     assert 0 <= low < 0.5 < high <= 1
+    drawn = intervals._draws(BINARY, Targets(value=y), [predictions], "auc", np.random.default_rng(0), 100)
+    assert np.isfinite(drawn[0]).all()
 
 
 def test_an_undefined_metric_has_no_interval_and_no_difference() -> None:
