@@ -7,6 +7,7 @@ from wardround.client.policy import SitePolicy
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.ledger import LEDGER, Ledger, read_ledger
+from wardround.common.trust.ledgerline import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +16,7 @@ class StudySpent:
 
     Attributes:
         name: The study.
-        releases: Updates that left, or were charged because a crash made it uncertain.
+        releases: Attempts that were charged, whether or not their update arrived.
         epsilon: What they cost on their own, at the pool's delta; infinite without a mechanism.
     """
 
@@ -90,10 +91,10 @@ def read_account(policy: SitePolicy) -> PoolAccount:
             delta=policy.delta,
             spent=epsilon(ledger.spent(), policy.delta),
             exposure=epsilon(ledger.exposure(), policy.delta),
-            studies=tuple(_study(ledger, name, policy.delta) for name in names),
+            studies=tuple(_study(ledger, entries, name, policy.delta) for name in names),
         )
 
 
-def _study(ledger: Ledger, name: str, delta: float) -> StudySpent:
-    events = ledger.spent(name)
-    return StudySpent(name=name, releases=len(events), epsilon=epsilon(events, delta))
+def _study(ledger: Ledger, entries: tuple[Entry, ...], name: str, delta: float) -> StudySpent:
+    releases = sum(entry.kind == "spend" and entry.payload["study"] == name for entry in entries)
+    return StudySpent(name=name, releases=releases, epsilon=epsilon(ledger.spent(name), delta))

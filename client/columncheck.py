@@ -42,9 +42,9 @@ def named_columns(protocol: StudyProtocol) -> tuple[str, ...]:
 
 
 def _missing_columns(table: PreparedTable) -> list[Finding]:
-    protocol, found = table.protocol, set(table.frame.columns)
+    protocol, found, free = table.protocol, set(table.frame.columns), _extra(table)
     needed = (protocol.cohort.patient_column, *protocol.outcome_columns)
-    findings = [_missing(name, table.frame) for name in needed if name not in found]
+    findings = [_missing(name, free) for name in needed if name not in found]
     groups = [name for name in protocol.cohort.subgroups if name not in found]
     return findings + [
         Finding(
@@ -52,25 +52,25 @@ def _missing_columns(table: PreparedTable) -> list[Finding]:
             severity="warn",
             column=name,
             message="the column of a subgroup is not in the table; its patients count as 'not known'",
-            advice=_suggestion(name, table.frame.columns),
+            advice=_suggestion(name, free),
         )
         for name in groups
     ]
 
 
-def _missing(name: str, frame: pd.DataFrame) -> Finding:
+def _missing(name: str, free: Iterable[str]) -> Finding:
     return Finding(
         code="missing-column",
         column=name,
         count=1,
         message="the protocol needs this column and the table does not have it",
-        advice=_suggestion(name, frame.columns) or "add it, or map your own name in [columns] of site.toml",
+        advice=_suggestion(name, free) or "add it, or map your own name in [columns] of site.toml",
     )
 
 
 def _missing_features(table: PreparedTable) -> list[Finding]:
     findings: list[Finding] = []
-    suggested = 0
+    free, suggested = _extra(table), 0
     for modality, names in _by_modality(table).items():
         absent = [name for name, there in names if not there]
         if not absent or (
@@ -81,8 +81,7 @@ def _missing_features(table: PreparedTable) -> list[Finding]:
             findings.append(_missing_modality(modality, len(names)))
             continue
         for name in absent:
-            near = table.frame if suggested < _SUGGESTED else table.frame.iloc[:, :0]
-            findings.append(_missing(name, near))
+            findings.append(_missing(name, free if suggested < _SUGGESTED else []))
             suggested += 1
     return findings
 
@@ -104,8 +103,12 @@ def _missing_modality(modality: str, count: int) -> Finding:
     )
 
 
+def _extra(table: PreparedTable) -> list[str]:
+    return sorted(set(map(str, table.frame.columns)) - set(named_columns(table.protocol)))
+
+
 def _extra_columns(table: PreparedTable) -> list[Finding]:
-    extra = sorted(set(map(str, table.frame.columns)) - set(named_columns(table.protocol)))
+    extra = _extra(table)
     if not extra:
         return []
     shown = ", ".join(extra[:_SUGGESTED]) + (", ..." if len(extra) > _SUGGESTED else "")
@@ -119,10 +122,12 @@ def _extra_columns(table: PreparedTable) -> list[Finding]:
     ]
 
 
-def _suggestion(name: str, columns: Iterable[object]) -> str:
-    own = [str(column) for column in columns]
+def _suggestion(name: str, free: Iterable[str]) -> str:
+    """The column that was probably meant, among those that the study does not use under their own name."""
+    own = list(free)
     folded = {column.casefold(): column for column in own}
     near = [folded[name.casefold()]] if name.casefold() in folded else []
+    near = near or [column for column in own if name.casefold() in re.split(r"[^a-z0-9]+", column.casefold())]
     near = near or difflib.get_close_matches(name, own, n=1, cutoff=0.75)
     return f"did you mean {near[0]!r}? map it in [columns] of site.toml" if near else ""
 

@@ -40,7 +40,7 @@ def split(patients: HasPatients | Sequence[str], test_fraction: float, key: byte
     Example:
         >>> train, test = split([f"p{n}" for n in range(100)], 0.25, b"key")
         >>> len(train), len(test)
-        (75, 25)
+        (69, 31)
     """
     in_range(0.0, 0.9, test_fraction=test_fraction)
     held_out = _hashes(patients, key, b"split") < test_fraction
