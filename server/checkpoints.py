@@ -5,6 +5,8 @@ that had answered send the identical bytes again, so no privacy is spent twice.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,28 @@ FORMAT = "wardround-checkpoint"
 VERSION = 1
 
 
-def write(path: Path, progress: Progress, protocol_digest: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where a study stands.
+
+    Attributes:
+        progress: Rounds, attempts, model and optimiser.
+        kind: Kind of the log line that belongs to this step; empty at the start.
+        record: That line's data. It is written to the log after the checkpoint, and again after a crash between.
+    """
+
+    progress: Progress
+    kind: str = ""
+    record: Mapping[str, object] = field(default_factory=dict)
+
+
+def write(path: Path, checkpoint: Checkpoint, protocol_digest: str) -> None:
     """Replace the checkpoint.
 
     Raises:
         StorageError: The disk is full; the previous checkpoint is untouched.
     """
+    progress = checkpoint.progress
     arrays: dict[str, NDArray[np.generic]] = {
         f"model.{name}": np.ascontiguousarray(array) for name, array in progress.parameters.items()
     }
@@ -39,11 +57,13 @@ def write(path: Path, progress: Progress, protocol_digest: str) -> None:
         "rounds": progress.rounds,
         "attempts": progress.attempts,
         "layers": list(progress.parameters),
+        "kind": checkpoint.kind,
+        "record": dict(checkpoint.record),
     }
     write_atomic(path, save(arrays, metadata={"wardround": json.dumps(facts)}))
 
 
-def read(path: Path, protocol_digest: str) -> Progress | None:
+def read(path: Path, protocol_digest: str) -> Checkpoint | None:
     """The last checkpoint, or None where there is none yet.
 
     Raises:
@@ -70,9 +90,10 @@ def read(path: Path, protocol_digest: str) -> Progress | None:
     state = {
         name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")
     }
-    return Progress(
+    progress = Progress(
         rounds=facts["rounds"],
         attempts=facts["attempts"],
         parameters=model,
         state=ServerState.from_arrays(state),
     )
+    return Checkpoint(progress=progress, kind=facts["kind"], record=facts["record"])

@@ -1,7 +1,8 @@
 """The coordinator of one study: its key, roster, state machine and files, without Flower.
 
-Everything durable is written here, in this order: the study log's line, then the checkpoint. After a crash between
-the two, the attempt is asked again, the sites resend identical bytes, and the log's line is recognised as written.
+Everything durable is written here, in this order: the checkpoint, which carries the attempt's log line, then the line
+itself. After a crash between the two the line is written from the checkpoint; after a crash before both, the attempt
+is asked again and the sites resend identical bytes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,9 +44,12 @@ class Coordinator:
         self._key = key
         self._checkpoint = folder / CHECKPOINT
         found = checkpoints.read(self._checkpoint, protocol.digest)
-        self.study = Study(protocol, roster.site_names, found or Progress(parameters=initial))
+        progress = found.progress if found else Progress(parameters=initial)
+        self.study = Study(protocol, roster.site_names, progress)
         self.fresh = found is None
         self._log = StudyLog(folder / LOG, key)
+        if found and found.kind:
+            self._log.append_once(found.kind, found.record)
 
     def begin(self) -> None:
         """Write down what is about to run; a later coordinator on this folder resumes it."""
@@ -53,7 +57,7 @@ class Coordinator:
         self._log.append_once("protocol", {"digest": protocol.digest, "name": protocol.study.name})
         self._log.append_once("roster", self.roster.to_dict())
         if self.fresh:
-            checkpoints.write(self._checkpoint, self.study.progress, protocol.digest)
+            self._save("", {})
 
     def seal(
         self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str
@@ -86,7 +90,7 @@ class Coordinator:
         return envelope.header.sender
 
     def close(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> bool:
-        """End an attempt: advance or void it, write the log, then the checkpoint.
+        """End an attempt: advance or void it, write the checkpoint, then the log.
 
         A site without any reply counts as missing. Tells whether the round counts.
         """
@@ -94,9 +98,14 @@ class Coordinator:
             site: verdict.update for site, verdict in verdicts.items() if isinstance(verdict, Admitted)
         }
         counted = self.study.close(updates)
-        self._log.append_once("round" if counted else "void", self._record(task, verdicts))
-        checkpoints.write(self._checkpoint, self.study.progress, self.study.protocol.digest)
+        kind, record = "round" if counted else "void", self._record(task, verdicts)
+        self._save(kind, record)
+        self._log.append_once(kind, record)
         return counted
+
+    def _save(self, kind: str, record: Mapping[str, object]) -> None:
+        checkpoint = checkpoints.Checkpoint(progress=self.study.progress, kind=kind, record=record)
+        checkpoints.write(self._checkpoint, checkpoint, self.study.protocol.digest)
 
     def finish(self, sites: Iterable[str]) -> None:
         """Record the end of the study and which sites confirmed it."""

@@ -148,8 +148,8 @@ def _subgroups_of(
         if len(index) < SMALLEST_SUBGROUP:
             continue
         part, predictions = targets.take(index), made[index]
-        values = evaluate(board.outcome, part, predictions)
-        metric = next((name for name in PRIMARY if not math.isnan(values.get(name, math.nan))), None)
+        found = evaluate(board.outcome, part, predictions)
+        metric = next((name for name in PRIMARY if not math.isnan(found.get(name, math.nan))), None)
         if metric is None:
             continue
         low, high = bootstrap(board.outcome, part, predictions, metric, rng=rng)
@@ -158,7 +158,7 @@ def _subgroups_of(
             column=column,
             group=group,
             metric=metric,
-            value=values[metric],
+            value=found[metric],
             low=low,
             high=high,
             patients=len(index),

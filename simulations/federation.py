@@ -22,6 +22,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.server.app import server_app
 from wardround.server.coordinator import Coordinator
+from wardround.server.strategy import Waiting
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import Hospital, open_door, open_site
 
@@ -29,6 +30,7 @@ Backend = Literal["inline", "ray"]
 RoundHook = Callable[[int, Parameters], None]
 
 COORDINATOR = "coordinator"
+WAITING = Waiting()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +71,12 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
     """
     quieten()
     federation.folder.mkdir(parents=True, exist_ok=True)
-    key = coordinator_key(federation.folder)
-    roster = federation.roster(key)
     protocol = federation.protocol
-    coordinator = Coordinator(
-        federation.folder,
-        key=key,
-        roster=roster,
-        protocol=protocol,
-        initial=initial(protocol, federation.hospitals[0].width),
-    )
-    _approve(federation, coordinator)
-    coordinator.begin()
+    coordinator, roster = begin(federation)
     app = server_app(
-        coordinator, on_round=lambda number: on_round(number, coordinator.study.progress.parameters)
+        coordinator,
+        on_round=lambda number: on_round(number, coordinator.study.progress.parameters),
+        waiting=WAITING,
     )
     if federation.backend == "ray":
         from wardround.simulations.ray_backend import run_on_ray
@@ -90,9 +84,29 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
         run_on_ray(app, protocol, federation.hospitals, roster)
     else:
         with open_sites(federation, roster) as sites:
-            grid = InlineGrid(client_app(_by_name(sites)), sites)
+            grid = InlineGrid(client_app(by_name(sites)), sites)
             app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={}))
     return coordinator.study.progress.parameters
+
+
+def begin(federation: Federation) -> tuple[Coordinator, Roster]:
+    """Let every site approve the study, then write down that it begins; or find what an interrupted run wrote."""
+    roster = federation.roster(coordinator_key(federation.folder))
+    coordinator = coordinator_of(federation, roster)
+    _approve(federation, coordinator)
+    coordinator.begin()
+    return coordinator, roster
+
+
+def coordinator_of(federation: Federation, roster: Roster) -> Coordinator:
+    """The coordinator with its own files, at its last checkpoint."""
+    return Coordinator(
+        federation.folder,
+        key=coordinator_key(federation.folder),
+        roster=roster,
+        protocol=federation.protocol,
+        initial=initial(federation.protocol, federation.hospitals[0].width),
+    )
 
 
 def _approve(federation: Federation, coordinator: Coordinator) -> None:
@@ -124,7 +138,9 @@ def open_sites(federation: Federation, roster: Roster) -> Iterator[Mapping[str, 
         }
 
 
-def _by_name(sites: Mapping[str, Site]) -> SiteFor:
+def by_name(sites: Mapping[str, Site]) -> SiteFor:
+    """Finds a node's site among open ones, by the name in the node's own configuration."""
+
     def site_for(context: Context) -> contextlib.AbstractContextManager[Site]:
         name = context.node_config.get("site")
         if not isinstance(name, str) or name not in sites:

@@ -4,7 +4,7 @@ A patient is the privacy unit and may have several rows (samples). Rows of one p
 patients are numbered from 0 in the order of their rows. Private: an argument or a local value only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,9 @@ class PatientRows:
         [3.0, 1.0, 2.0]
     """
 
-    inputs: NDArray[np.float32]
-    patient: NDArray[np.int64]
-    targets: Targets
+    inputs: NDArray[np.float32] = field(repr=False)
+    patient: NDArray[np.int64] = field(repr=False)
+    targets: Targets = field(repr=False)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together.

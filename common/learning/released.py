@@ -134,7 +134,8 @@ class ReleasedModel:
         column = self.protocol.cohort.patient_column
         if column not in table:
             return pd.Index([str(row) for row in range(len(table))], name=column)
-        return pd.Index(table[column].astype(str).unique(), name=column)
+        found: pd.Index[str] = pd.Index(table[column].astype(str).unique(), name=column)
+        return found
 
     def _predict(self, table: pd.DataFrame) -> NDArray[np.float64]:
         column = self.protocol.cohort.patient_column

@@ -6,7 +6,7 @@ positive in the outcome's `unit`, and a higher risk score always means a worse p
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -160,8 +160,8 @@ class Targets:
         event: Shape (n,), True where the event was observed; None unless survival.
     """
 
-    value: NDArray[np.float64]
-    event: NDArray[np.bool_] | None = None
+    value: NDArray[np.float64] = field(repr=False)
+    event: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.value)

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from wardround.common.durable import write_atomic
+from wardround.common.durable import sync_folder, write_atomic
 from wardround.common.errors import StorageError, TrustError, UsageError
 from wardround.common.formats import canonical, check_header, digest, header
 from wardround.common.trust.signed import bytes_of, encoded, exact_keys, text_of
@@ -133,9 +133,10 @@ class SigningKey:
         Raises:
             StorageError: The file exists already (a key is never overwritten), or cannot be written.
         """
-        _claim(path)
         form, secret = pem.PrivateFormat.PKCS8, pem.NoEncryption()
-        write_atomic(path, self._key.private_bytes(pem.Encoding.PEM, form, secret), mode=0o600)
+        draft = path.with_name(f".{path.name}.new")
+        write_atomic(draft, self._key.private_bytes(pem.Encoding.PEM, form, secret), mode=0o600)
+        _move_new(draft, path)
 
     def sign(self, domain: str, message: bytes) -> bytes:
         """The 64-byte signature of `message` for one purpose, `domain`."""
@@ -145,10 +146,11 @@ class SigningKey:
         return f"SigningKey(public={self.public.short!r})"
 
 
-def _claim(path: Path) -> None:
-    # An empty file with O_EXCL first: of two processes that generate a key, one is told.
+def _move_new(draft: Path, path: Path) -> None:
+    # A link fails where the name is taken: of two processes that generate a key, one is told, and a crash leaves
+    # the whole key under its name or nothing.
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.link(draft, path)
     except FileExistsError:
         raise StorageError(
             f"{path} exists; a key is never overwritten",
@@ -156,6 +158,9 @@ def _claim(path: Path) -> None:
         ) from None
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+    finally:
+        draft.unlink()
+    sync_folder(path.parent)
 
 
 def _read_private(path: Path) -> bytes:
