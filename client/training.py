@@ -50,6 +50,8 @@ class LocalTrainer:
         self._all = np.arange(len(self._batch))
         self._module = build(protocol, rows.inputs.shape[1])
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
+        like = export(self._module).items()
+        self._like = {name: np.broadcast_to(np.float32(0), array.shape) for name, array in like}
 
     def private(self, base: Parameters, random: SecureRandom) -> Parameters:
         """The update of one round under `site-noise`: `local_steps` noisy steps from `base`.
@@ -103,13 +105,14 @@ class LocalTrainer:
             raise PrivacyError("the protocol promises noise; plain training would release exact gradients")
         start = self._start(base)
         for index in batches:
-            gradients = torch.autograd.grad(self._mean_loss(self._take(index)), self._parameters)
-            self._step(gradients, start, divisor=1.0)
+            # Not held in a name: the next step reuses their memory instead of asking the system for more.
+            self._step(self._gradients(index), start, divisor=1.0)
         return self._update(base)
 
     def _start(self, base: Parameters) -> list[Tensor]:
-        load_into(self._module, check_like(base, export(self._module)))
-        return [p.detach().clone() for p in self._parameters]
+        load_into(self._module, check_like(base, self._like))
+        pulled = self._protocol.federation.proximal_mu > 0
+        return [p.detach().clone() if pulled else p.detach() for p in self._parameters]
 
     def _update(self, base: Parameters) -> Parameters:
         return {name: value - base[name] for name, value in export(self._module).items()}
@@ -125,6 +128,9 @@ class LocalTrainer:
             return self._batch
         return self._batch.take(torch.from_numpy(index))
 
+    def _gradients(self, index: NDArray[np.int64]) -> Iterable[Tensor]:
+        return torch.autograd.grad(self._mean_loss(self._take(index)), self._parameters)
+
     def _mean_loss(self, batch: TensorBatch) -> Tensor:
         outputs = self._module(batch.inputs)
         if self._protocol.model.loss == "cox" and batch.event is not None:
@@ -132,11 +138,14 @@ class LocalTrainer:
         return patient_losses(outputs, batch, self._protocol.outcome).mean()
 
     def _step(self, gradients: Iterable[Tensor], start: list[Tensor], *, divisor: float) -> None:
-        """In place: w <- w - lr (gradient / divisor + mu (w - start) + l2 w)."""
-        terms, decay = self._protocol.federation, self._protocol.model.l2
+        """In place: w <- w - lr (gradient / divisor + mu (w - start) + l2 w); no l2 on biases."""
+        terms, l2 = self._protocol.federation, self._protocol.model.l2
         rate, pull = terms.learning_rate, terms.proximal_mu
         with torch.no_grad():
             for parameter, gradient, first in zip(self._parameters, gradients, start, strict=True):
+                decay = (
+                    l2 if parameter.ndim > 1 else 0.0
+                )  # shrunk baseline hazards would distort every weight
                 if pull or decay:
                     parameter.mul_(1 - rate * (pull + decay)).add_(first, alpha=rate * pull)
                 parameter.add_(gradient, alpha=-rate / divisor)
