@@ -128,7 +128,9 @@ def test_a_reader_that_stopped_reading_gets_141_and_no_traceback() -> None:
     read, write = os.pipe()
     os.close(read)
     words = [sys.executable, "-m", "wardround", "study", "explain"]
-    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    # Buffered, as it is for whoever did not ask for anything else: the first write happens at the end.
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, env=buffered, check=False)
     os.close(write)
     assert done.returncode == 141
     assert done.stderr == ""

@@ -1,5 +1,7 @@
 """Guessing an outcome from its column."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from wardround.common.study.outcomes import BinaryOutcome, ClassOutcome, Continu
 from wardround.common.study.schema import DRAFTED
 
 
-def table(**columns: list[object]) -> pd.DataFrame:
+def table(**columns: Sequence[object]) -> pd.DataFrame:
     """A table as it is read: text, and NaN where missing."""
     return pd.DataFrame(columns)
 

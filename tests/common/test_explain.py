@@ -80,7 +80,7 @@ def test_every_key_of_a_written_study_can_be_explained() -> None:
     [
         ("privacy.detla", "privacy.delta"),
         ("noise_multiplier", "privacy.noise_multiplier"),
-        ("federation.noise_multiplier", "privacy.noise_multiplier"),
+        ("federation.delta", "privacy.delta"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(key: str, near: str) -> None:

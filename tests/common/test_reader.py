@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,13 @@ def test_features_that_share_terms_are_one_entry() -> None:
     assert 'names = ["a", "b"]\n' in written
     assert "low = [0.0, 1.0]\n" in written
     assert "high = 120.0\n" in written
+
+
+def test_features_of_which_only_one_has_a_range_are_two_entries() -> None:
+    whole = Feature(name="a", kind="binary", source="s")
+    protocol = _with_features(loads(SMALL, "small.toml"), (whole, replace(whole, name="b", high=1.0)))
+    assert dumps(protocol).count("[[features]]") == 2
+    assert loads(dumps(protocol), "again") == protocol
 
 
 def test_version_1_stays_readable_with_the_same_digest() -> None:
