@@ -105,8 +105,8 @@ def draw_biology(rng: np.random.Generator) -> Biology:
         residual=np.sqrt(1 - driven),
         mutation_rates=rng.uniform(0.04, 0.3, len(MUTATIONS)),
         markers=rng.choice(len(GENES), size=12, replace=False).astype(np.int64),
-        response=_draw_effects(rng, factor=1.2, marker=0.7, mutation=1.1, age=-0.3, stage=-0.5),
-        hazard=_draw_effects(rng, factor=0.62, marker=0.35, mutation=0.65, age=0.3, stage=0.4),
+        response=_draw_effects(rng, factor=0.9, marker=0.5, mutation=0.9, age=-0.2, stage=-0.3),
+        hazard=_draw_effects(rng, factor=0.6, marker=0.35, mutation=0.6, age=0.2, stage=0.25),
     )
 
 

@@ -19,6 +19,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wardround.simulations.privacy_words import stated
 from wardround.simulations.resultrows import CapRow, CurveRow, EpsilonRow, GainRow
 from wardround.simulations.verdicts import METRIC_NAMES, gain_of, interval, number, signed
 
@@ -67,10 +68,12 @@ def forest(rows: Sequence[GainRow], order: Sequence[str], metric: str) -> str:
 
 
 def _said(rows: Sequence[GainRow]) -> str:
-    return "; ".join(
-        f"{row.site}: {signed(gain_of(row).value)} {interval(gain_of(row).low, gain_of(row).high)}"
-        for row in rows
-    )
+    return "; ".join(f"{row.site}: {_gain_said(row)}" for row in rows)
+
+
+def _gain_said(row: GainRow) -> str:
+    gain = gain_of(row)
+    return f"{signed(gain.value)} {interval(gain.low, gain.high)}"
 
 
 def _draw_forest(axes: Axes, rows: Sequence[GainRow], metric: str) -> None:
@@ -84,6 +87,8 @@ def _draw_forest(axes: Axes, rows: Sequence[GainRow], metric: str) -> None:
             axes.plot(
                 gain.value, place, _MARKERS[gain.word], color=colour, markerfacecolor=fill, markersize=8
             )
+        said = "could not be measured" if gain.word == "unknown" else _gain_said(row)
+        axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center", color=colour)
     axes.set_yticks(range(len(rows)), [row.site for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -150,7 +155,7 @@ def spent(rows: Sequence[EpsilonRow], caps: Sequence[CapRow], order: Sequence[st
 
 
 def _of_cap(value: float, cap: float | None) -> str:
-    shown = "no limit, training was not private" if math.isinf(value) else f"{value:.4g}"
+    shown = stated(value)
     return shown if cap is None else f"{shown} of a cap of {cap:g}"
 
 
@@ -164,7 +169,8 @@ def _draw_spent(axes: Axes, values: Mapping[str, float], limits: Mapping[str, fl
         axes.barh(place, width, height=0.5, color=colour, hatch="//" if endless else None, edgecolor="white")
         if site in limits:
             axes.plot([limits[site]] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=2.5)
-        axes.text(width, place, f"  {_of_cap(value, limits.get(site))}", va="center", clip_on=False)
+        said = _of_cap(value, limits.get(site))
+        axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center")
     axes.set_yticks(range(len(values)), list(values))
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.set_xlim(0, reach)

@@ -57,8 +57,8 @@ _IMAGINED: Final = Banner(
 PROTECTED: Final = (
     "What one patient's rows and samples, taken together, add to the updates, to the model, and to everything "
     "computed from them: within epsilon and delta, against all parties named above.",
-    "How many patients a hospital has: sampling rates, weights and denominators are public constants, "
-    "so that message sizes and noise are the same with one patient more.",
+    "Whether a hospital has one patient more or fewer: sampling rates, weights and denominators are public "
+    "constants, so that noise and message sizes do not depend on it.",
 )
 NOT_PROTECTED: Final = (
     "That a hospital takes part, and when it answers.",
@@ -95,6 +95,15 @@ def stated(value: float) -> str:
     return "infinite" if math.isinf(value) else f"{value:.4f}".rstrip("0").rstrip(".")
 
 
+def small(delta: float) -> str:
+    """A delta as it is written by hand.
+
+    >>> small(1e-5), small(0.001)
+    ('1e-5', '0.001')
+    """
+    return f"{delta:g}".replace("e-0", "e-")
+
+
 def terms(results: Results, protocol: StudyProtocol) -> list[tuple[str, str]]:
     """Everything that an epsilon needs beside it, as pairs of term and meaning."""
     if results.mechanism == "none":
@@ -108,14 +117,14 @@ def terms(results: Results, protocol: StudyProtocol) -> list[tuple[str, str]]:
         ),
         ("Privacy unit", "one patient, with all rows and samples of that patient at a hospital"),
         ("Neighbouring relation", f"add or remove one patient. {_replaced(results, protocol)}"),
-        ("Delta", f"{results.delta:g}, one for the lifetime of a patient pool"),
+        ("Delta", f"{small(results.delta)}, one for the lifetime of a patient pool"),
         ("Who may be curious", "the server, all other hospitals and outsiders, all together"),
         ("Scope", "the patient pool of a hospital, for its lifetime: all studies, trials and releases"),
         (
             "Public constants",
             f"clipping norm {privacy.clipping_norm:g}, noise multiplier {privacy.noise_multiplier:g}, "
-            f"sample rate {privacy.sample_rate:g}, {protocol.federation.local_steps} noisy step(s) per round, "
-            f"{results.rounds} rounds",
+            f"sample rate {privacy.sample_rate:g}, noisy steps per round {protocol.federation.local_steps}, "
+            f"rounds {results.rounds}",
         ),
         ("Trust", "that each hospital's own software added the noise; a log can show arithmetic, not that"),
     ]
@@ -135,5 +144,5 @@ def meaning(results: Results) -> str:
     return (
         f"In words: whoever sees everything that left a hospital can raise or lower the odds of a guess that a "
         f"certain patient was in training by at most a factor of {math.exp(worst):.3g}, except with a "
-        f"probability of {results.delta:g}. This is a limit, not an estimate of what an attack would reach."
+        f"probability of {small(results.delta)}. This is a limit, not an estimate of what an attack would reach."
     )

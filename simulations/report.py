@@ -17,7 +17,15 @@ from markupsafe import Markup
 from wardround.common.durable import write_atomic
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations import plots, verdicts
-from wardround.simulations.privacy_words import NOT_PROTECTED, PROTECTED, banners, meaning, stated, terms
+from wardround.simulations.privacy_words import (
+    NOT_PROTECTED,
+    PROTECTED,
+    banners,
+    meaning,
+    small,
+    stated,
+    terms,
+)
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
 
@@ -59,7 +67,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": verdicts.number, "stated": stated}
+    made.filters |= {"number": verdicts.number, "stated": stated, "small": small}
     return made
 
 

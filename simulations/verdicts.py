@@ -32,6 +32,7 @@ METRIC_MEANINGS: Final = {
 SYMBOLS: Final = {"better": "▲", "worse": "▼", "unsure": "○", "unknown": "?"}
 NOTHING: Final = "n/a"
 _MINUS: Final = "\N{MINUS SIGN}"
+_TIE: Final = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +87,17 @@ def number(value: float) -> str:
 
 def signed(value: float) -> str:
     """As `number`, with a plus sign where it is positive."""
-    return f"+{number(value)}" if math.isfinite(value) and value > 0 else number(value)
+    text = number(value)
+    return f"+{text}" if value > 0 and text not in ("0", NOTHING) else text
 
 
 def interval(low: float, high: float) -> str:
-    """An interval in words, so that a minus sign is never read as a dash.
+    """An interval in words, so that a minus sign is never read as a dash; it does not break across lines.
 
-    >>> interval(0.03, 0.21)
+    >>> interval(0.03, 0.21).replace(chr(160), " ")
     '[.03 to .21]'
     """
-    return f"[{number(low)} to {number(high)}]"
+    return f"[{number(low)}{_TIE}to{_TIE}{number(high)}]"
 
 
 def sentence(row: GainRow) -> str:
@@ -105,7 +107,7 @@ def sentence(row: GainRow) -> str:
     ...     site="Alder", metric="auc", federated=0.85, local=0.73,
     ...     difference=0.12, low=0.03, high=0.21, probability_better=0.99,
     ... )
-    >>> sentence(row)
+    >>> sentence(row).replace(chr(160), " ")
     'the joint model is better than its own: AUC .85 against .73, a difference of +.12 [.03 to .21].'
     """
     gain = gain_of(row)
@@ -127,17 +129,24 @@ def summary(rows: list[GainRow]) -> str:
 
     >>> summary([])
     'No hospital could be compared.'
+    >>> row = GainRow(
+    ...     site="A", metric="auc", federated=0.8, local=0.7,
+    ...     difference=0.1, low=0.05, high=0.15, probability_better=1.0,
+    ... )
+    >>> summary([row, row])
+    'The joint model is better at 2 of 2 hospitals.'
     """
     if not rows:
         return "No hospital could be compared."
     words = [gain_of(row).word for row in rows]
-    counted: tuple[tuple[Word, str], ...] = (
-        ("better", "better"),
-        ("worse", "worse"),
-        ("unsure", "no difference we can be sure of"),
-    )
-    parts = [f"{says} at {words.count(word)}" for word, says in counted if words.count(word)]
-    if words.count("unknown"):
-        parts.append(f"not measurable at {words.count('unknown')}")
+    sure: tuple[Word, ...] = ("better", "worse")
     hospitals = f"{len(rows)} hospitals" if len(rows) > 1 else "1 hospital"
-    return f"Of {hospitals}, the joint model is {', '.join(parts)}."
+    parts = [f"{word} at {words.count(word)} of {hospitals}" for word in sure if words.count(word)]
+    said = [f"the joint model is {' and '.join(parts)}"] if parts else []
+    if unsure := words.count("unsure"):
+        place = f"at any of {hospitals}" if unsure == len(rows) > 1 else f"at {unsure} of {hospitals}"
+        said.append(f"no difference we can be sure of {place}")
+    if unknown := words.count("unknown"):
+        said.append(f"too few patients to say at {unknown} of {hospitals}")
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}."
