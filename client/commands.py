@@ -20,7 +20,11 @@ _Groups = argparse._SubParsersAction
 
 def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
     """Add the group `site` to the root command; each command's `run` takes the arguments and gives an exit code."""
-    site = subparsers.add_parser("site", help="what a hospital runs: check its table, its policy, its ledger")
+    site = subparsers.add_parser(
+        "site",
+        help="what a hospital runs: check its table, its policy, its ledger",
+        description="Everything stays in this hospital; what is printed is for its own staff.",
+    )
     commands = site.add_subparsers(dest="site_command", metavar="COMMAND", required=True)
     _register_check(commands)
     _register_init(commands)
@@ -48,7 +52,12 @@ def _register_init(commands: "_Groups[argparse.ArgumentParser]") -> None:
     init.add_argument("folder", type=Path, metavar="DIR", help="the site's own folder")
     init.add_argument("--name", required=True, help="the site's name, as in the roster")
     init.add_argument("--table", type=Path, required=True, metavar="FILE", help="the site's table")
-    init.add_argument("--cohort", choices=("private", "public", "synthetic"), default="private")
+    init.add_argument(
+        "--cohort",
+        choices=("private", "public", "synthetic"),
+        default="private",
+        help="'public' only if anybody may read the table (default: private)",
+    )
     init.add_argument("--epsilon-cap", type=float, default=3.0, metavar="E", help="lifetime cap (3)")
     init.add_argument("--delta", type=float, default=1e-5, metavar="D", help="lifetime delta (1e-5)")
     init.add_argument("--smallest-cohort", type=int, default=20, metavar="N", help="fewest patients (20)")

@@ -15,10 +15,18 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the four commands to the root parser."""
     _register_demo(subparsers)
     _register_simulate(subparsers)
-    report = subparsers.add_parser("report", help="write report.html of a finished run again")
+    report = subparsers.add_parser(
+        "report",
+        help="write report.html of a finished run again",
+        description="Nothing is trained or measured again: the page is a view of results.json.",
+    )
     report.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run")
     report.set_defaults(run=_report)
-    bench = subparsers.add_parser("bench", help="measure the framework's overhead")
+    bench = subparsers.add_parser(
+        "bench",
+        help="measure the framework's overhead",
+        description="Time and memory beside a plain torch loop of the same arithmetic, in pairs.",
+    )
     bench.add_argument("--json", action="store_true", help="print one JSON value instead of a table")
     bench.add_argument(
         "--repeats", type=int, default=5, help="measured repetitions of each pair (default: 5)"

@@ -30,15 +30,27 @@ PATIENT_COLUMNS: Final = (
 
 def register(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add `study` and its commands to the root parser."""
-    study = subparsers.add_parser("study", help="draft, check and explain a study protocol")
+    study = subparsers.add_parser(
+        "study",
+        help="draft, check and explain a study protocol",
+        description="A study is one public file, study.toml, that every party signs by its digest.",
+    )
     commands = study.add_subparsers(dest="study_command", metavar="COMMAND", required=True)
     _register_draft(commands)
     _register_split(commands)
-    check = commands.add_parser("check", help="say what a protocol is, what it costs, and what is doubtful")
+    check = commands.add_parser(
+        "check",
+        help="say what a protocol is, what it costs, and what is doubtful",
+        description="Reads the protocol only; no patient's data is needed.",
+    )
     check.add_argument("study", type=Path, metavar="STUDY", help="the study.toml")
     check.add_argument("--json", action="store_true", help="print one JSON value")
     check.set_defaults(run=_check)
-    explain = commands.add_parser("explain", help="what a key of study.toml means")
+    explain = commands.add_parser(
+        "explain",
+        help="what a key of study.toml means",
+        description="Meaning, type, unit and default of a key; without one, the list of all keys.",
+    )
     explain.add_argument(
         "key", nargs="?", default="", metavar="KEY", help="e.g. privacy.delta; absent: list all"
     )
@@ -75,7 +87,11 @@ def _register_draft(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _register_split(commands: "Subparsers[argparse.ArgumentParser]") -> None:
-    split = commands.add_parser("split", help="write one folder per hospital, each with its table and policy")
+    split = commands.add_parser(
+        "split",
+        help="write one folder per hospital, each with its table and policy",
+        description="For rehearsals on one table: `wardround simulate STUDY --sites DIR` runs what this writes.",
+    )
     _add_table(split)
     split.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the hospitals' folders"
