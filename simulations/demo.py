@@ -38,7 +38,7 @@ def run_demo(out: Path, *, seed: int) -> list[Results]:
         for name, path in paths.items():
             folder = out / f"{name}-{kind}"
             results = _run(path, files.table, folder, seed)
-            runs.append((results, f"{name}, {LABELS[kind]}", folder))
+            runs.append((results, LABELS[kind], folder))
     comparison_report(runs, out)
     return [results for results, _, _ in runs]
 

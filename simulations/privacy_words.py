@@ -70,6 +70,14 @@ NOT_PROTECTED: Final = (
 )
 
 
+_NOBODY: Final = "Any single patient: an update or the model may tell something about one."
+
+
+def unprotected(results: Results) -> tuple[str, ...]:
+    """What the run does not protect; single patients first where training is not private."""
+    return NOT_PROTECTED if results.training_private else (_NOBODY, *NOT_PROTECTED)
+
+
 def banners(results: Results) -> list[Banner]:
     """What must be said before any number is read."""
     found = []

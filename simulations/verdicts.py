@@ -139,14 +139,15 @@ def summary(rows: list[GainRow]) -> str:
     if not rows:
         return "No hospital could be compared."
     words = [gain_of(row).word for row in rows]
-    sure: tuple[Word, ...] = ("better", "worse")
     hospitals = f"{len(rows)} hospitals" if len(rows) > 1 else "1 hospital"
-    parts = [f"{word} at {words.count(word)} of {hospitals}" for word in sure if words.count(word)]
-    said = [f"the joint model is {' and '.join(parts)}"] if parts else []
-    if unsure := words.count("unsure"):
-        place = f"at any of {hospitals}" if unsure == len(rows) > 1 else f"at {unsure} of {hospitals}"
-        said.append(f"no difference we can be sure of {place}")
-    if unknown := words.count("unknown"):
-        said.append(f"too few patients to say at {unknown} of {hospitals}")
-    text = "; ".join(said)
+    sayings: tuple[tuple[Word, str], ...] = (
+        ("better", "better"),
+        ("worse", "worse"),
+        ("unsure", "no difference we can be sure of"),
+        ("unknown", "too few patients to say"),
+    )
+    (first, count), *rest = [(saying, words.count(word)) for word, saying in sayings if word in words]
+    subject = "the joint model is " if first in ("better", "worse") else ""
+    parts = [f"{subject}{first} at {count} of {hospitals}", *(f"{saying} at {n}" for saying, n in rest)]
+    text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."

@@ -90,11 +90,11 @@ def test_a_sentence_gives_both_values_the_difference_and_its_interval() -> None:
     [
         ([], "No hospital could be compared."),
         ([(-1, 1)], "No difference we can be sure of at 1 of 1 hospital."),
-        ([(-1, 1)] * 3, "No difference we can be sure of at any of 3 hospitals."),
+        ([(-1, 1)] * 3, "No difference we can be sure of at 3 of 3 hospitals."),
         (
             [(0.1, 1), (-1, 1), (-1, -0.1), (math.nan, 1)],
-            "The joint model is better at 1 of 4 hospitals and worse at 1 of 4 hospitals; no difference we can "
-            "be sure of at 1 of 4 hospitals; too few patients to say at 1 of 4 hospitals.",
+            "The joint model is better at 1 of 4 hospitals; worse at 1; no difference we can be "
+            "sure of at 1; too few patients to say at 1.",
         ),
     ],
 )
