@@ -18,13 +18,13 @@ from wardround.common.durable import write_atomic
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations import plots, verdicts
 from wardround.simulations.privacy_words import (
-    NOT_PROTECTED,
     PROTECTED,
     banners,
     meaning,
     small,
     stated,
     terms,
+    unprotected,
 )
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
@@ -116,7 +116,7 @@ def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
         "terms": terms(results, protocol),
         "meaning": meaning(results),
         "protected": PROTECTED if results.training_private else (),
-        "not_protected": NOT_PROTECTED,
+        "not_protected": unprotected(results),
         "caps": {row.site: row.cap for row in results.caps},
         "facts": _facts(results),
         **_pictures(results, metric),

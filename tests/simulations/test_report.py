@@ -174,6 +174,7 @@ def test_a_private_run_states_epsilon_with_everything_that_gives_it_meaning(prot
     ):
         assert part in text
     assert all(item in text for item in NOT_PROTECTED)
+    assert "Any single patient" not in text
 
 
 def test_replacing_a_patient_is_printed_beside_adding_or_removing_one(protocol: StudyProtocol) -> None:
@@ -188,6 +189,7 @@ def test_a_run_without_privacy_says_so_and_claims_no_protection(protocol: StudyP
     assert "Training is private" not in text
     assert "within epsilon and delta" not in text
     assert "at most a factor" not in text
+    assert "Any single patient" in text
 
 
 def test_drafted_constants_and_imagined_hospitals_are_said_on_top(protocol: StudyProtocol) -> None:
