@@ -1,18 +1,17 @@
 """Kill a process before, within and after each durable call, and look at what it leaves behind.
 
 Used by the crash tests of the ledger, the study log and whole studies. The calls are wrapped in a forked child, so
-that the code under test knows nothing of it. Four ways to stop at the k-th call:
+that the code under test knows nothing of it. A study makes hundreds of calls, and many ways to stop it leave the very
+same bytes behind: `distinct_crash_points` takes one of each. Four ways to stop at the k-th call:
 
 - `before` and `after`: the process is killed; what was written stays (the kernel holds it).
 - `half`: only for writes: half of the bytes, then killed.
 - `power cut`: killed before the call, and everything that was not synced is gone: bytes, new files, renames.
 """
 
-import contextlib
 import os
 import select
 import signal
-import stat
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.power import Unsynced, digest_of, files_of
+
 Acknowledge = Callable[[str], None]
 Action = Callable[[Path, Acknowledge], None]
 Target = tuple[Any, str]
 
 DURABLE: tuple[Target, ...] = ((os, "write"), (os, "fsync"), (os, "replace"), (os, "ftruncate"))
 STOPPED = 77  # exit status of a child that was stopped on purpose
-_real_write, _real_replace = os.write, os.replace
+_real_write = os.write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,36 +70,76 @@ def crash_points(
     Raises:
         AssertionError: An uninterrupted action failed, or made no durable call at all.
     """
-    calls = _dry_run(root / "whole", action, prepare, targets, seconds)
-    assert calls, "the action made no durable call: nothing was tested"
-    for number, call in enumerate(calls, start=1):
-        for how in ("before", "after", "power cut", *(("half",) if call == "write" else ())):
-            folder = _new(root / f"{number:03d}-{call}-{how.replace(' ', '-')}", prepare)
-            status, lines = _in_child(action, folder, _Plan(number, how, targets), seconds)
-            assert status == STOPPED, f"{folder.name} ended with status {status}"
-            yield Crash(folder=folder, call=call, number=number, how=how, acknowledged=_spoken(lines))
+    points = _points(root, action, prepare, targets, seconds)
+    yield from (_stopped(root, action, prepare, targets, seconds, point) for point in points)
 
 
-def _dry_run(
-    folder: Path,
+def distinct_crash_points(
+    root: Path,
+    action: Action,
+    *,
+    prepare: Callable[[Path], None] = lambda folder: None,
+    targets: Sequence[Target] = DURABLE,
+    seconds: float = 60.0,
+) -> Iterator[Crash]:
+    """Like `crash_points`, but one crash for each state that any of them leaves on disk.
+
+    Which states are equal is read off one uninterrupted run, byte by byte: before an fsync everything is as after
+    the write, and a power cut within an atomic replacement leaves what was there before it. Of several crashes with
+    one state the last is taken, by which time most was acknowledged.
+    """
+    points = _points(root, action, prepare, targets, seconds)
+    last = {point.state: point for point in points}
+    chosen = sorted(last.values(), key=lambda point: point.number)
+    yield from (_stopped(root, action, prepare, targets, seconds, point) for point in chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Point:
+    """One way to interrupt the action, and a digest of what would then be on disk."""
+
+    number: int
+    call: str
+    how: str
+    state: str
+
+
+def _points(
+    root: Path, action: Action, prepare: Callable[[Path], None], targets: Sequence[Target], seconds: float
+) -> list[_Point]:
+    folder = _new(root / "whole", prepare)
+    status, lines = _in_child(action, folder, _Plan(0, "never", targets, folder), seconds)
+    assert status == 0, "the action failed without any interruption; its traceback is above"
+    found = [line.split(" ", 4)[1:] for line in lines if line.startswith("point ")]
+    assert found, "the action made no durable call: nothing was tested"
+    return [
+        _Point(number=int(number), call=call, how=how.replace("-", " "), state=state)
+        for number, call, how, state in found
+    ]
+
+
+def _stopped(
+    root: Path,
     action: Action,
     prepare: Callable[[Path], None],
     targets: Sequence[Target],
     seconds: float,
-) -> list[str]:
-    status, lines = _in_child(action, _new(folder, prepare), _Plan(0, "never", targets), seconds)
-    assert status == 0, "the action failed without any interruption; its traceback is above"
-    return [line.removeprefix("call ") for line in lines if line.startswith("call ")]
+    point: _Point,
+) -> Crash:
+    folder = _new(root / f"{point.number:03d}-{point.call}-{point.how.replace(' ', '-')}", prepare)
+    plan = _Plan(point.number, point.how, targets, folder)
+    status, lines = _in_child(action, folder, plan, seconds)
+    assert status == STOPPED, f"{folder.name} ended with status {status}"
+    acknowledged = tuple(line.removeprefix("done ") for line in lines if line.startswith("done "))
+    return Crash(
+        folder=folder, call=point.call, number=point.number, how=point.how, acknowledged=acknowledged
+    )
 
 
 def _new(folder: Path, prepare: Callable[[Path], None]) -> Path:
     folder.mkdir()
     prepare(folder)
     return folder
-
-
-def _spoken(lines: list[str]) -> tuple[str, ...]:
-    return tuple(line.removeprefix("done ") for line in lines if line.startswith("done "))
 
 
 def _in_child(action: Action, folder: Path, plan: "_Plan", seconds: float) -> tuple[int, list[str]]:
@@ -153,8 +194,9 @@ class _Plan:
     number: int
     how: str
     targets: Sequence[Target]
+    folder: Path
     count: int = 0
-    disk: "_Unsynced" = field(default_factory=lambda: _Unsynced())
+    disk: Unsynced = field(default_factory=Unsynced)
 
     def install(self, speak: Callable[[str], None]) -> None:
         for owner, name in self.targets:
@@ -165,13 +207,34 @@ class _Plan:
     ) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
             self.count += 1
-            speak(f"call {name}")
             if self.count == self.number:
                 self._stop(real, name, given, named)
-            self.disk.note(name, given)
-            return real(*given, **named)
+            if self.number:
+                self.disk.note(name, given)
+                return real(*given, **named)
+            return self._watched(real, name, given, named, speak)
 
         return call
+
+    def _watched(
+        self,
+        real: Callable[..., Any],
+        name: str,
+        given: tuple[Any, ...],
+        named: dict[str, Any],
+        speak: Callable[[str], None],
+    ) -> Any:
+        """Make the call, and say what each way to stop at it would leave behind."""
+        left = files_of(self.folder)
+        states = {"before": digest_of(left), "power-cut": digest_of(self.disk.kept(left))}
+        if name == "write":
+            states["half"] = f"half of {self.count}"
+        self.disk.note(name, given)
+        count, result = self.count, real(*given, **named)
+        states["after"] = digest_of(files_of(self.folder))
+        for how, state in states.items():
+            speak(f"point {count} {name} {how} {state}")
+        return result
 
     def _stop(
         self, real: Callable[..., Any], name: str, given: tuple[Any, ...], named: dict[str, Any]
@@ -185,54 +248,3 @@ class _Plan:
             case "power cut":
                 self.disk.forget()
         os._exit(STOPPED)
-
-
-@dataclass
-class _Unsynced:
-    """What a power cut takes away: the pessimistic disk keeps nothing that was not synced."""
-
-    sizes: dict[str, int] = field(default_factory=dict)  # file -> bytes that are on the platter
-    names: dict[str, bytes | None] = field(default_factory=dict)  # name -> what its folder still says
-
-    def note(self, name: str, given: tuple[Any, ...]) -> None:
-        match name:
-            case "write":
-                self._written(given[0])
-            case "fsync":
-                self._synced(given[0])
-            case "replace":
-                self._renamed(str(given[0]), str(given[1]))
-
-    def forget(self) -> None:
-        for path, size in self.sizes.items():
-            with contextlib.suppress(FileNotFoundError):
-                os.truncate(path, size)
-        for path, content in self.names.items():
-            with contextlib.suppress(FileNotFoundError):
-                Path(path).unlink()
-            if content is not None:
-                Path(path).write_bytes(content)
-
-    def _written(self, descriptor: int) -> None:
-        path, found = _path(descriptor), os.fstat(descriptor)
-        if stat.S_ISREG(found.st_mode):
-            self.sizes.setdefault(path, found.st_size)
-            if found.st_size == 0:
-                self.names.setdefault(path, None)
-
-    def _synced(self, descriptor: int) -> None:
-        path = _path(descriptor)
-        self.sizes.pop(path, None)
-        self.names = {name: old for name, old in self.names.items() if os.path.dirname(name) != path}
-
-    def _renamed(self, source: str, target: str) -> None:
-        old = Path(target).read_bytes() if Path(target).exists() else None
-        self.names.setdefault(os.path.realpath(target), old)
-        self.names.pop(os.path.realpath(source), None)
-        size = self.sizes.pop(os.path.realpath(source), None)
-        if size is not None:
-            self.sizes[os.path.realpath(target)] = size
-
-
-def _path(descriptor: int) -> str:
-    return os.path.realpath(f"/proc/self/fd/{descriptor}")

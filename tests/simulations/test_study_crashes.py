@@ -1,14 +1,15 @@
 """A whole study killed before, within and after every write, fsync, rename and send, then resumed.
 
 Nothing is lost, never less is charged than was released, at most one attempt is extra, and without privacy a
-resumed study ends in the same model bit for bit.
+resumed study ends in the same model bit for bit. Of crashes that leave the same bytes behind one is taken.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.crashes import DURABLE, Acknowledge, Crash, crash_points
+from tests.crashes import DURABLE, Acknowledge, Crash, distinct_crash_points
 from tests.studies import private_protocol, small_federation, small_protocol
 
 from wardround.common.learning.exchange import UPDATE
@@ -72,10 +73,9 @@ def charged(folder: Path, number: int) -> int:
 
 
 def test_a_private_study_survives_every_crash(tmp_path: Path, quick_disk: None) -> None:
-    protocol = private_protocol(rounds=ROUNDS, attempts=3)
-    crashes = 0
-    for crash in crash_points(tmp_path, running(protocol), targets=SEND):
-        crashes += 1
+    protocol = private_protocol(rounds=ROUNDS, attempts=2)
+    seen = set()
+    for crash in distinct_crash_points(tmp_path, running(protocol), targets=SEND):
         for number, site in enumerate(("north", "south")):
             assert charged(crash.folder, number) >= released(crash, site), crash
         federation = small_federation(crash.folder, protocol)
@@ -83,13 +83,11 @@ def test_a_private_study_survives_every_crash(tmp_path: Path, quick_disk: None) 
         for number in range(2):
             assert ROUNDS <= charged(crash.folder, number) <= ROUNDS + 1, crash
         roster = federation.roster(coordinator_key(federation.folder))
-        rounds = [
-            entry.data["round"]
-            for entry in read_log(federation.folder / LOG, roster)
-            if entry.kind == "round"
-        ]
-        assert rounds == [1, 2], crash
-    assert crashes > 100
+        kinds = [entry.kind for entry in read_log(federation.folder / LOG, roster)]
+        assert kinds == ["protocol", "roster", *["round"] * ROUNDS, "finish"], crash
+        seen.add(crash.acknowledged)
+        shutil.rmtree(crash.folder)
+    assert len(seen) > 2 * ROUNDS  # crashes fell between all acknowledged steps
 
 
 def test_a_seeded_study_resumes_to_the_same_bits_after_every_crash(tmp_path: Path, quick_disk: None) -> None:
@@ -98,8 +96,9 @@ def test_a_seeded_study_resumes_to_the_same_bits_after_every_crash(tmp_path: Pat
     )
     expected = to_bytes(run_federation(small_federation(tmp_path / "whole", protocol)))
     (tmp_path / "crashes").mkdir()
-    for crash in crash_points(tmp_path / "crashes", running(protocol), targets=SEND):
+    for crash in distinct_crash_points(tmp_path / "crashes", running(protocol), targets=SEND):
         assert to_bytes(run_federation(small_federation(crash.folder, protocol))) == expected, crash
+        shutil.rmtree(crash.folder)
 
 
 def test_a_full_disk_stops_the_study_and_a_resume_finishes_it(
