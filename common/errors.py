@@ -51,7 +51,7 @@ class CohortError(WardroundError):
     exit_code = 4
 
 
-class PolicyRefusal(WardroundError):
+class PolicyRefusal(WardroundError):  # noqa: N818  (an outcome that the site chose, not a fault)
     """The site's own policy says no, whatever the study asks."""
 
     exit_code = 5
