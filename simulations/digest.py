@@ -14,15 +14,20 @@ def in_words(results: Results) -> str:
     metric = results.primary
     lines = [f"\n{results.study} ({_privacy(results)})"]
     whole = {model: results.value(model, "all", metric) for model in ("federated", "pooled")}
-    lines += [f"  {metric} of the {model} model on all: {value:.3f}" for model, value in whole.items()]
+    lines += [
+        f"  {metric} of the {model} model on all: {value:.3f}"
+        for model, value in whole.items()
+        if not math.isnan(value)
+    ]
     for row in results.gains:
         if row.metric == metric:
             lines.append(
                 f"  {row.site}: {row.federated:.3f}, alone {row.local:.3f}, difference {row.difference:+.3f} "
                 f"[{row.low:+.3f} to {row.high:+.3f}]"
             )
-    if results.left_out_sites:
-        lines.append(f"  {results.left_out_sites} sites were left out: too small, or unfit for the protocol")
+    if left := results.left_out_sites:
+        sites = "1 site was" if left == 1 else f"{left} sites were"
+        lines.append(f"  {sites} left out: too small, or unfit for the protocol")
     return "\n".join(lines)
 
 

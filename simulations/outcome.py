@@ -73,7 +73,7 @@ def _notes(protocol: StudyProtocol, folds: int) -> list[str]:
     if folds:
         notes.append(
             f"Models were compared by {folds}-fold cross-validation: {folds} studies on the same patients. "
-            "The epsilon shown is that of all of them together."
+            "The epsilon shown is that of all of them together. The model that was kept is the last fold's."
         )
     if protocol.drafted:
         notes.append("Public constants were drafted from this table: results with it are not private.")

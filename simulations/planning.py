@@ -38,7 +38,7 @@ def plan(
     """Check that the pieces fit together.
 
     Raises:
-        UsageError: Too few sites, or folds that would charge real ledgers many times.
+        UsageError: Too few sites, nobody held out, or folds that would charge real ledgers many times.
     """
     sites = len(consortium.hospitals)
     if sites < FEWEST_SITES:
@@ -53,6 +53,16 @@ def plan(
         raise UsageError(
             "cross-validation trains on the same patients many times, and each time is charged",
             advice="use --folds with --table only; real ledgers pay for one study at a time",
+        )
+    if leave_one_out == "yes" and sites <= FEWEST_SITES:
+        raise UsageError(
+            f"leaving one site out needs at least {FEWEST_SITES + 1} sites, found {sites}",
+            advice="leave out --leave-one-out",
+        )
+    if not folds and protocol.cohort.test_fraction == 0:
+        raise UsageError(
+            "cohort.test_fraction is 0: no patient is held out, so nothing can be compared",
+            advice="raise it, or ask for cross-validation with --folds",
         )
     return Plan(
         protocol=protocol,

@@ -10,7 +10,7 @@ from wardround.client.findings import CheckReport, summary
 from wardround.client.policy import SitePolicy
 from wardround.client.tables import read_table
 from wardround.common.durable import write_atomic
-from wardround.common.errors import UsageError
+from wardround.common.errors import PolicyRefusal, UsageError
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.features import FeaturePath
 from wardround.common.study.protocol import StudyProtocol
@@ -52,8 +52,10 @@ def from_table(
         seed: Of the split into training and held-out patients.
 
     Raises:
-        CohortError: The table does not fit the protocol; nothing was written.
+        PolicyRefusal: The study has no privacy, and the patients are private.
+        CohortError: The table does not fit the protocol. Nothing was written, whatever the reason.
     """
+    _check_kind(protocol, cohort)
     frame = read_table(table, verbatim=verbatim_columns(protocol, site_column))
     path = FeaturePath.from_protocol(protocol, folder)
     found = cohorts_by_site(protocol, frame, site_column, path=path)
@@ -72,6 +74,16 @@ def from_table(
         imagined=Imagined(root=root, table=table, cohort=cohort, delta=protocol.privacy.delta),
         notes=_warnings(found.report),
     )
+
+
+def _check_kind(protocol: StudyProtocol, cohort: str) -> None:
+    """What every imagined hospital's policy would say, before anything is written."""
+    if not protocol.private and cohort == "private":
+        raise PolicyRefusal(
+            f"study {protocol.study.name} has no privacy mechanism, and this cohort is private",
+            advice="set privacy.mechanism to 'site-noise'; or, if anybody may read the table, "
+            "say so: --cohort public (or synthetic)",
+        )
 
 
 def from_folders(protocol: StudyProtocol, folder: Path, sites: Path) -> Consortium:
@@ -115,7 +127,7 @@ def _opened(
     policy = SitePolicy.load(home / "site.toml")
     policy.check(protocol)
     data = file_digest(policy.table)
-    frame = read_table(policy.table, verbatim=verbatim_columns(protocol))
+    frame = read_table(policy.table, verbatim=verbatim_columns(protocol, columns=policy.columns))
     minimum = policy.minimum_patients(protocol)
     report = check(protocol, frame, minimum=minimum, columns=policy.columns)
     refused = {finding.code for finding in report.refusals}

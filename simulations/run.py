@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from wardround.common.errors import UsageError
 from wardround.common.learning.features import FeaturePath
 from wardround.common.learning.metrics import evaluate
 from wardround.common.learning.parameters import Parameters
@@ -169,8 +168,6 @@ def _one_split(
 def _leave_one_out(
     board: Board, plan: Plan, hospitals: Sequence[Hospital], run: RunFolder, step: Step, *, suffix: str
 ) -> None:
-    if len(hospitals) < 3:
-        raise UsageError("leave-one-out needs at least three sites", advice="leave out --leave-one-out")
     for number, left in enumerate(hospitals):
         step("leaving one site out", number, len(hospitals))
         name = f"{suffix}-without-{number + 1}"

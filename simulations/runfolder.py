@@ -79,10 +79,18 @@ class RunFolder:
         if self._facts.exists():
             self._check_same(facts)
             return
-        if self.path.exists() and any(self.path.iterdir()):
+        self._make()
+        if any(entry.name != _draft(self._facts) for entry in self.path.iterdir()):
             raise UsageError(f"{self.path} is not empty and holds no run", advice="choose another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
         write_atomic(self._facts, canonical({**header(FORMAT, VERSION), **asdict(facts)}))
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"could not make the folder {self.path}: {error.strerror}", advice="choose another --out"
+            ) from None
 
     def _check_same(self, facts: RunFacts) -> None:
         found = json.loads(self._facts.read_bytes())
@@ -130,6 +138,11 @@ class RunFolder:
     def keep_ledgers(self, spent: Mapping[str, object]) -> None:
         """Keep what each site's ledger says was spent; nothing computed from patients is in it."""
         write_atomic(self.ledgers, canonical({**header("wardround-ledger-extract", 1), "sites": dict(spent)}))
+
+
+def _draft(file: Path) -> str:
+    """What an interrupted `write_atomic` leaves beside a file."""
+    return f".{file.name}.draft"
 
 
 def open_run(path: Path) -> RunFolder:

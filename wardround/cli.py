@@ -48,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        print("\nInterrupted. What was already written is complete and stays.", file=sys.stderr)
+        print(
+            "\nInterrupted. What was written is complete and stays; the same command goes on from there.",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 
