@@ -16,6 +16,7 @@ from wardround.common.errors import CohortError
 from wardround.common.study.outcomes import BinaryOutcome, ClassOutcome, Outcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import Feature
+from wardround.common.study.terms import ROW_IS_PATIENT
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -158,7 +159,7 @@ def prepare(
     Raises:
         CohortError: The mapping names a column that is not there, or would give two columns one name.
     """
-    mapped = renamed(frame, columns or {})
+    mapped = _with_row_numbers(protocol, renamed(frame, columns or {}))
     missing = np.full(len(mapped), np.nan)
     values = np.empty((len(mapped), len(protocol.features)), order="F")
     unreadable = np.zeros(values.shape, np.bool_, order="F")
@@ -180,6 +181,12 @@ def prepare(
         present=present,
         outcomes=_outcomes(protocol.outcome, mapped),
     )
+
+
+def _with_row_numbers(protocol: StudyProtocol, frame: pd.DataFrame) -> pd.DataFrame:
+    if protocol.cohort.patient_column != ROW_IS_PATIENT:
+        return frame
+    return frame.assign(**{ROW_IS_PATIENT: [f"{number:09d}" for number in range(len(frame))]})
 
 
 def renamed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:

@@ -143,9 +143,8 @@ class LocalTrainer:
         rate, pull = terms.learning_rate, terms.proximal_mu
         with torch.no_grad():
             for parameter, gradient, first in zip(self._parameters, gradients, start, strict=True):
-                decay = (
-                    l2 if parameter.ndim > 1 else 0.0
-                )  # shrunk baseline hazards would distort every weight
+                # Intercepts and baseline hazards stay free: shrunk towards 0 they would distort every weight.
+                decay = l2 if parameter.ndim > 1 else 0.0
                 if pull or decay:
                     parameter.mul_(1 - rate * (pull + decay)).add_(first, alpha=rate * pull)
                 parameter.add_(gradient, alpha=-rate / divisor)

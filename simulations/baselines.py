@@ -1,7 +1,8 @@
 """What a hospital could do without the consortium, and what nobody could do: local-only and pooled training.
 
-Both are exact and without privacy, on the same patients and the same recipe as the federated model: the same model,
-optimiser, learning rate and number of local steps in total. They stay with the person who runs the simulation.
+Both are exact and without privacy, on the same patients and the same recipe as the federated model: a federation of
+one party, with the same model, local steps, rounds and server optimiser. They stay with the person who runs the
+simulation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,11 @@ import numpy as np
 from wardround.client.training import LocalTrainer, seeded_batches
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import initial
-from wardround.common.learning.parameters import Parameters
+from wardround.common.learning.parameters import Parameters, from_vector, to_vector
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import Targets
 from wardround.common.study.protocol import StudyProtocol
+from wardround.server.optimisers import ServerState, server_step
 
 
 def train_alone(protocol: StudyProtocol, rows: PatientRows, *, site: str, seed: int) -> Parameters:
@@ -28,11 +30,12 @@ def train_alone(protocol: StudyProtocol, rows: PatientRows, *, site: str, seed: 
     """
     plain = protocol.with_privacy(PrivacyTerms(mechanism="none", delta=protocol.privacy.delta))
     trainer = LocalTrainer(plain, rows, site=site)
-    parameters = initial(protocol, rows.inputs.shape[1])
+    parameters, state = initial(protocol, rows.inputs.shape[1]), ServerState()
     for number in range(1, protocol.federation.rounds + 1):
         batches = seeded_batches(plain, rows.n_patients, seed=seed, site=site, round_=number)
-        update = trainer.plain(parameters, batches)
-        parameters = {name: value + update[name] for name, value in parameters.items()}
+        update = to_vector(trainer.plain(parameters, batches)).astype(np.float64)
+        vector, state = server_step(protocol.federation, to_vector(parameters), update, state)
+        parameters = from_vector(vector, parameters)
     return parameters
 
 

@@ -15,7 +15,14 @@ from wardround.common.privacy.events import DpEvent, GaussianSteps, NonPrivate
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import Outcome, SurvivalOutcome, outcome_kind
 from wardround.common.study.schema import DRAFTED, Feature
-from wardround.common.study.terms import CohortTerms, FederationTerms, InputTerms, ModelTerms, StudyTerms
+from wardround.common.study.terms import (
+    ROW_IS_PATIENT,
+    CohortTerms,
+    FederationTerms,
+    InputTerms,
+    ModelTerms,
+    StudyTerms,
+)
 
 FORMAT = "wardround-study"
 VERSION = 1
@@ -87,6 +94,11 @@ class StudyProtocol:
             )
 
     def _check_private(self) -> None:
+        if self.cohort.patient_column == ROW_IS_PATIENT:
+            raise PrivacyError(
+                "a guarantee per patient needs to know which rows are one patient",
+                advice="name a patient identifier in cohort.patient_column; rows count as patients only without privacy",
+            )
         if self.model.loss == "cox":
             raise PrivacyError(
                 "the Cox partial likelihood couples patients, so no clipping bounds one patient's influence",

@@ -5,7 +5,7 @@ Every class is frozen data with its own checks; reading TOML is in `reader`, the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from wardround.common.checks import in_range, not_negative, one_of, positive
 from wardround.common.errors import ProtocolError
@@ -21,6 +21,10 @@ STRATEGIES: tuple[Strategy, ...] = (
     "median",
     "krum",
 )
+
+
+ROW_IS_PATIENT: Final = "#row"
+"""A `patient_column` for public tables without identifiers: every row is read as a patient of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,8 @@ class CohortTerms:
     """Who can take part.
 
     Attributes:
-        patient_column: The patient identifier; rows with the same identifier are one privacy unit.
+        patient_column: The patient identifier; rows with the same identifier are one privacy unit. `#row`, only
+            with mechanism `none`: the table has no identifier, and every row is read as another patient.
         minimum_patients: Sites with fewer are left out, decided once before training.
         minimum_per_class: Smallest number of patients in each class that a site has (binary, classes), or of
             observed events (survival).
@@ -87,7 +92,8 @@ class ModelTerms:
         hidden: Widths of the hidden layers of an `mlp`.
         loss: `default` (cross-entropy, squared error, discrete-time hazard), or `cox` (partial likelihood;
             couples patients, therefore only with mechanism `none`).
-        l2: Weight decay coefficient, a penalty on parameters applied after any noise.
+        l2: Weight decay coefficient, a penalty on weights applied after any noise; intercepts and baseline hazards
+            are not shrunk.
     """
 
     kind: Literal["linear", "mlp"] = "linear"

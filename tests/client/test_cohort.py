@@ -23,6 +23,7 @@ from wardround.common.learning.features import FeaturePath
 from wardround.common.study.outcomes import ContinuousOutcome
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import Feature
+from wardround.common.study.terms import ROW_IS_PATIENT
 
 
 def path_of(protocol: StudyProtocol) -> FeaturePath:
@@ -127,6 +128,15 @@ def test_a_table_without_any_outcome_is_refused_even_where_one_class_is_allowed(
     frame = only(hospital()).assign(response=None)
     with pytest.raises(CohortError):
         build_cohort(protocol, frame, site="north", path=path_of(protocol))
+
+
+def test_without_identifiers_every_row_is_another_patient() -> None:
+    protocol = study()
+    public = replace(protocol, cohort=replace(protocol.cohort, patient_column=ROW_IS_PATIENT))
+    frame = only(hospital(40)).drop(columns="patient")
+    cohort = build_cohort(public, frame, site="north", path=path_of(public))
+    assert cohort.patients == tuple(f"{number:09d}" for number in range(40))
+    np.testing.assert_array_equal(cohort.rows.inputs, path_of(public).transform(frame))
 
 
 def test_a_cohort_shows_its_name_and_no_patient() -> None:

@@ -31,7 +31,8 @@ def test_plain_training_is_torch_sgd_with_a_proximal_term(model: ModelTerms) -> 
     for parameter, array in zip(parameters, base.values(), strict=True):
         parameter.data = torch.tensor(array)
     first = [p.detach().clone() for p in parameters]
-    optimiser = torch.optim.SGD(parameters, lr=0.1, weight_decay=0.01)
+    shrunk = [{"params": [p], "weight_decay": 0.01 if p.ndim > 1 else 0.0} for p in parameters]
+    optimiser = torch.optim.SGD(shrunk, lr=0.1)
     for index in batches:
         outputs = module(torch.tensor(rows.inputs[index])).squeeze(1)
         target = torch.tensor(rows.targets.value[index], dtype=torch.float32)

@@ -12,6 +12,7 @@ from wardround.common.study.outcomes import BinaryOutcome, ContinuousOutcome, Su
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import DRAFTED, Feature
 from wardround.common.study.terms import (
+    ROW_IS_PATIENT,
     CohortTerms,
     FederationTerms,
     InputTerms,
@@ -59,6 +60,7 @@ REFUSED: list[tuple[dict[str, Any], type[WardroundError], str]] = [
     ({"privacy": OPEN, "model": ModelTerms(loss="cox")}, ProtocolError, "survival outcome"),
     ({"outcome": SURVIVAL, "model": ModelTerms(loss="cox")}, PrivacyError, "couples patients"),
     ({"seed": 1}, PrivacyError, "give away the noise"),
+    ({"cohort": CohortTerms(patient_column=ROW_IS_PATIENT)}, PrivacyError, "which rows are one patient"),
     ({"privacy": OPEN, "seed": -1}, UsageError, "seed >= 0"),
     (
         {"federation": FederationTerms(quorum=2, sites=(SiteTerms(name="a"),))},
@@ -84,6 +86,12 @@ def test_sections_that_contradict_each_other_are_refused(
 def test_the_cox_loss_and_a_seed_are_accepted_without_a_mechanism() -> None:
     study = protocol(privacy=OPEN, outcome=SURVIVAL, model=ModelTerms(loss="cox"), seed=42)
     assert not study.private
+
+
+def test_rows_can_stand_for_patients_only_without_a_mechanism() -> None:
+    study = protocol(privacy=OPEN, cohort=CohortTerms(patient_column=ROW_IS_PATIENT))
+    with pytest.raises(PrivacyError, match="which rows are one patient"):
+        study.with_privacy(NOISE)
 
 
 def test_equal_terms_have_one_digest() -> None:
