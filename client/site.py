@@ -20,7 +20,7 @@ from wardround.client.release import ReleaseDoor
 from wardround.common.durable import append_line
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning import exchange
-from wardround.common.learning.parameters import Parameters, check_like, from_bytes, parameters_digest
+from wardround.common.learning.parameters import Parameters, check_like, from_bytes
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
@@ -111,10 +111,10 @@ class Site:
         round_, attempt = envelope.header.round, envelope.header.attempt
         if (sent := self._door.sent(self._protocol, round_, attempt)) is not None:
             return sent
-        base = check_like(from_bytes(envelope.body), self._trainer.like())
-        base_model = parameters_digest(base)
+        base_model = envelope.body_digest
         if base_model != envelope.header.base_model:
             raise TrustError("the base model is not the one that the envelope names")
+        base = check_like(from_bytes(envelope.body), self._trainer.like())
         receipt = self._door.charge(self._protocol, round_, attempt, base_model)
         update = self._trainer.train(base, round_)
         reply = self._reply(envelope, exchange.UPDATE, exchange.pack_update(receipt, update))

@@ -8,7 +8,6 @@ the log; nothing a site sends can crash or steer a round beyond its own weighted
 from dataclasses import dataclass
 
 from wardround.common.errors import TrustError
-from wardround.common.formats import digest
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
 from wardround.common.learning.parameters import Parameters, check_like
 from wardround.common.study.protocol import StudyProtocol
@@ -64,6 +63,6 @@ def admit(
         receipt, update = unpack_update(envelope.body)
         if receipt.event != protocol.event():
             raise TrustError("the receipt charges another event than the protocol declares")
-        return Admitted(update=check_like(update, task.base), receipt=receipt, sha256=digest(envelope.body))
+        return Admitted(update=check_like(update, task.base), receipt=receipt, sha256=envelope.body_digest)
     except TrustError as error:
         return Refused(reason=str(error))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from wardround.common.errors import TrustError
+from wardround.common.learning.exchange import TASK
 from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Header, open_envelope, seal
@@ -73,7 +74,7 @@ class Coordinator:
             receiver=receiver,
             base_model=base_model,
         )
-        return seal(self._key, fields, body)
+        return seal(self._key, fields, body, body_digest=base_model if kind == TASK else "")
 
     def name_in(self, reply: bytes, kind: str) -> str | None:
         """The site that signed a roll-call or finish answer; None where nobody of the roster did."""

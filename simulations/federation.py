@@ -6,11 +6,13 @@ run that was interrupted goes on where it stopped.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 from flwr.app import Context, RecordDict
+from flwr.serverapp import ServerApp
 
 from wardround.client.app import SiteFor, client_app
 from wardround.client.site import Site
@@ -24,13 +26,13 @@ from wardround.server.app import server_app
 from wardround.server.coordinator import Coordinator
 from wardround.server.strategy import Waiting
 from wardround.simulations.grid import InlineGrid
-from wardround.simulations.hospitals import Hospital, open_door, open_site
+from wardround.simulations.hospitals import Hospital, Premises, enter
 
 Backend = Literal["inline", "ray"]
 RoundHook = Callable[[int, Parameters], None]
 
 COORDINATOR = "coordinator"
-WAITING = Waiting()
+WAITING = Waiting(pause=0.05)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,6 @@ class Federation:
     folder: Path
     backend: Backend = "inline"
 
-    def roster(self, key: SigningKey) -> Roster:
-        """The keys of all parties, as a consortium would exchange them."""
-        sites = {hospital.name: hospital.key().public for hospital in self.hospitals}
-        return Roster(coordinator=COORDINATOR, coordinator_key=key.public, sites=sites)
-
 
 def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: None) -> Parameters:
     """Run the study to its end, from its checkpoint if there is one.
@@ -71,29 +68,54 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
     """
     quieten()
     federation.folder.mkdir(parents=True, exist_ok=True)
-    protocol = federation.protocol
-    coordinator, roster = begin(federation)
-    app = server_app(
-        coordinator,
-        on_round=lambda number: on_round(number, coordinator.study.progress.parameters),
-        waiting=WAITING,
-    )
     if federation.backend == "ray":
         from wardround.simulations.ray_backend import run_on_ray
 
-        run_on_ray(app, protocol, federation.hospitals, roster)
-    else:
-        with open_sites(federation, roster) as sites:
-            grid = InlineGrid(client_app(by_name(sites)), sites)
-            app(grid, Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={}))
+        coordinator, roster = begin(federation)
+        waiting = replace(WAITING, stop=Event())
+        app = _app(coordinator, on_round, waiting)
+        run_on_ray(app, federation.protocol, federation.hospitals, roster, stop=waiting.stop)
+        return coordinator.study.progress.parameters
+    with opened(federation) as premises:
+        coordinator, roster = _begin(federation, premises)
+        sites = {one.hospital.name: one.site(federation.protocol, roster) for one in premises}
+        grid = InlineGrid(client_app(by_name(sites)), sites)
+        context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+        _app(coordinator, on_round, WAITING)(grid, context)
     return coordinator.study.progress.parameters
+
+
+def _app(coordinator: Coordinator, on_round: RoundHook, waiting: Waiting) -> ServerApp:
+    return server_app(
+        coordinator,
+        on_round=lambda number: on_round(number, coordinator.study.progress.parameters),
+        waiting=waiting,
+    )
+
+
+@contextlib.contextmanager
+def opened(federation: Federation) -> Iterator[Sequence[Premises]]:
+    """All hospitals of a federation at once, each holding its ledger's lock."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(enter(hospital)) for hospital in federation.hospitals]
 
 
 def begin(federation: Federation) -> tuple[Coordinator, Roster]:
     """Let every site approve the study, then write down that it begins; or find what an interrupted run wrote."""
-    roster = federation.roster(coordinator_key(federation.folder))
+    with opened(federation) as premises:
+        return _begin(federation, premises)
+
+
+def _begin(federation: Federation, premises: Sequence[Premises]) -> tuple[Coordinator, Roster]:
+    key = coordinator_key(federation.folder)
+    roster = Roster(
+        coordinator=COORDINATOR,
+        coordinator_key=key.public,
+        sites={one.hospital.name: one.office.key.public for one in premises},
+    )
     coordinator = coordinator_of(federation, roster)
-    _approve(federation, coordinator)
+    for one in premises:
+        _approve(one, coordinator)
     coordinator.begin()
     return coordinator, roster
 
@@ -109,15 +131,14 @@ def coordinator_of(federation: Federation, roster: Roster) -> Coordinator:
     )
 
 
-def _approve(federation: Federation, coordinator: Coordinator) -> None:
-    """What each hospital's people would do: check the policy, reserve the study. A resumed study was approved."""
-    for hospital in federation.hospitals:
-        hospital.policy().check(federation.protocol)
-        with open_door(hospital) as door:
-            if coordinator.fresh:
-                door.reserve_anew(federation.protocol)
-            elif not coordinator.study.complete:
-                door.reserve(federation.protocol)
+def _approve(one: Premises, coordinator: Coordinator) -> None:
+    """What a hospital's people would do: check the policy, reserve the study. A resumed study was approved."""
+    protocol = coordinator.study.protocol
+    one.office.policy.check(protocol)
+    if coordinator.fresh:
+        one.door.reserve_anew(protocol)
+    elif not coordinator.study.complete:
+        one.door.reserve(protocol)
 
 
 def coordinator_key(folder: Path) -> SigningKey:
@@ -126,16 +147,6 @@ def coordinator_key(folder: Path) -> SigningKey:
     if not path.exists():
         SigningKey.generate().save(path)
     return SigningKey.load(path)
-
-
-@contextlib.contextmanager
-def open_sites(federation: Federation, roster: Roster) -> Iterator[Mapping[str, Site]]:
-    """All sites of a federation, open at once, each holding its ledger's lock."""
-    with contextlib.ExitStack() as stack:
-        yield {
-            hospital.name: stack.enter_context(open_site(hospital, federation.protocol, roster))
-            for hospital in federation.hospitals
-        }
 
 
 def by_name(sites: Mapping[str, Site]) -> SiteFor:

@@ -80,16 +80,20 @@ class Hospital:
         """The same hospital with every patient held out: the whole of a cross-validation."""
         return replace(self, test=np.arange(self.rows.n_patients))
 
-    def policy(self) -> SitePolicy:
-        """The site's own limits."""
-        return SitePolicy.load(self.folder / "site.toml")
+    def office(self) -> "Office":
+        """The site's own limits and identity, read from its folder; the identity is made at first use."""
+        policy = SitePolicy.load(self.folder / "site.toml")
+        if not policy.identity.exists():
+            SigningKey.generate().save(policy.identity)
+        return Office(policy=policy, key=SigningKey.load(policy.identity))
 
-    def key(self) -> SigningKey:
-        """The site's identity, made at first use."""
-        path = self.policy().identity
-        if not path.exists():
-            SigningKey.generate().save(path)
-        return SigningKey.load(path)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """What a site reads from its own folder before it does anything: its policy and its key."""
+
+    policy: SitePolicy
+    key: SigningKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,54 +200,60 @@ def split_key(seed: int, site: str) -> bytes:
     return f"wardround-split {seed} {site}".encode()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """A hospital at work: its ledger is open and locked, whatever leaves goes through its door."""
+
+    hospital: Hospital
+    office: Office
+    door: ReleaseDoor
+
+    def site(self, protocol: StudyProtocol, roster: Roster) -> Site:
+        """The state machine that answers for this hospital in one study."""
+        hospital = self.hospital
+        return Site(
+            hospital.folder,
+            name=hospital.name,
+            key=self.office.key,
+            roster=roster,
+            protocol=protocol,
+            door=self.door,
+            trainer=CohortTrainer(protocol, hospital.training(), site=hospital.name),
+        )
+
+
 @contextlib.contextmanager
-def open_site(hospital: Hospital, protocol: StudyProtocol, roster: Roster) -> Iterator[Site]:
-    """A hospital's state machine with its ledger open and locked.
+def enter(hospital: Hospital) -> Iterator[Premises]:
+    """A hospital with its ledger open and locked.
 
     Raises:
         StorageError: Another process has the ledger.
         TrustError: The ledger was rolled back or changed.
     """
-    policy, key = hospital.policy(), hospital.key()
-    with open_door(hospital) as door:
-        yield Site(
-            hospital.folder,
-            name=hospital.name,
-            key=key,
-            roster=roster,
-            protocol=protocol,
-            door=door,
-            trainer=CohortTrainer(protocol, hospital.training(), site=policy.site),
-        )
-
-
-@contextlib.contextmanager
-def open_door(hospital: Hospital) -> Iterator[ReleaseDoor]:
-    """A hospital's release door with its ledger open and locked."""
-    policy = hospital.policy()
+    office = hospital.office()
     outbox = hospital.folder / "outbox"
     outbox.mkdir(mode=0o700, exist_ok=True)
-    with open_ledger(hospital) as ledger:
-        yield ReleaseDoor(policy, ledger, outbox)
+    with open_ledger(office) as ledger:
+        yield Premises(hospital=hospital, office=office, door=ReleaseDoor(office.policy, ledger, outbox))
 
 
 @contextlib.contextmanager
-def open_ledger(hospital: Hospital) -> Iterator[Ledger]:
+def open_ledger(office: Office) -> Iterator[Ledger]:
     """The ledger of a hospital's patient pool."""
-    policy = hospital.policy()
+    policy = office.policy
     policy.head.parent.mkdir(parents=True, exist_ok=True)
-    with Ledger.open(policy.ledger, hospital.key(), policy.head, pool=policy.pool) as ledger:
+    with Ledger.open(policy.ledger, office.key, policy.head, pool=policy.pool) as ledger:
         yield ledger
 
 
 def exposures(hospital: Hospital) -> list[DpEvent]:
     """Everything that was charged to the hospital's patient pool, over its lifetime."""
-    with open_ledger(hospital) as ledger:
+    with open_ledger(hospital.office()) as ledger:
         return ledger.spent()
 
 
 def spends(hospital: Hospital) -> dict[str, object]:
     """What a ledger extract says: the charged events and the head that anybody can compare later."""
-    with open_ledger(hospital) as ledger:
+    with open_ledger(hospital.office()) as ledger:
         sequence, head = ledger.head
         return {"spent": [encode(event) for event in ledger.spent()], "seq": sequence, "head": head}

@@ -1,11 +1,13 @@
 """Small studies, keys and sites for the tests: the real objects, only small."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from wardround.client.site import Site
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import initial
 from wardround.common.privacy.terms import PrivacyTerms
@@ -15,7 +17,7 @@ from wardround.common.study.schema import Feature
 from wardround.common.study.terms import CohortTerms, FederationTerms, ModelTerms, StudyTerms
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.server.coordinator import Coordinator
-from wardround.simulations.federation import Federation
+from wardround.simulations.federation import COORDINATOR, Federation, coordinator_key, opened
 from wardround.simulations.hospitals import Hospital, imagine
 
 WIDTH = 3
@@ -105,3 +107,19 @@ def small_coordinator(folder: Path, protocol: StudyProtocol, key: SigningKey, ro
 def renamed(protocol: StudyProtocol, name: str) -> StudyProtocol:
     """The same terms under another name: another study."""
     return replace(protocol, study=replace(protocol.study, name=name))
+
+
+def roster_of(federation: Federation) -> Roster:
+    """The roster of a federation's own keys."""
+    return Roster(
+        coordinator=COORDINATOR,
+        coordinator_key=coordinator_key(federation.folder).public,
+        sites={hospital.name: hospital.office().key.public for hospital in federation.hospitals},
+    )
+
+
+@contextlib.contextmanager
+def open_sites(federation: Federation, roster: Roster) -> Iterator[Mapping[str, Site]]:
+    """All sites of a federation, open at once, each holding its ledger's lock."""
+    with opened(federation) as premises:
+        yield {one.hospital.name: one.site(federation.protocol, roster) for one in premises}

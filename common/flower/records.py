@@ -4,17 +4,17 @@ Flower carries bytes; it is not believed. Whatever else a record holds (a claime
 a configuration) is not even looked at.
 """
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from wardround.common.errors import TrustError
 
 _KEY = "envelope"
+_BYTES = "wardround.bytes"
 
 
 def pack(envelope: bytes) -> RecordDict:
     """One envelope as the content of a Flower message (an array record, which Flower sends in chunks)."""
-    array = Array(np.frombuffer(envelope, dtype=np.uint8))
+    array = Array(dtype="uint8", shape=(len(envelope),), stype=_BYTES, data=envelope)
     return RecordDict({_KEY: ArrayRecord({_KEY: array})})
 
 
@@ -27,7 +27,6 @@ def unpack(content: RecordDict) -> bytes:
     record = content.array_records.get(_KEY)
     if record is None or _KEY not in record:
         raise TrustError("expected one envelope in the message, found none")
-    try:
-        return bytes(record[_KEY].numpy().tobytes())
-    except (ValueError, TypeError, EOFError):
-        raise TrustError("the envelope's array cannot be read") from None
+    if record[_KEY].stype != _BYTES:
+        raise TrustError(f"expected an envelope as {_BYTES}, found another serialisation")
+    return record[_KEY].data

@@ -11,7 +11,7 @@ refused by the receiver, who alone knows what came before: `require_newer`, and 
 Assumes that the roster's keys were compared by people.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from wardround.common.errors import TrustError, UsageError, WardroundError
 from wardround.common.formats import canonical, digest, header
@@ -76,24 +76,32 @@ class Envelope:
 
     header: Header
     body: bytes
+    body_digest: str
 
 
 _KEYS = frozenset(Header.__dataclass_fields__)
 _WIRE_KEYS = _KEYS | {"format", "version", "body_digest"}
 
 
-def seal(key: SigningKey, fields: Header, body: bytes) -> bytes:
+def seal(key: SigningKey, fields: Header, body: bytes, *, body_digest: str = "") -> bytes:
     """Sign a message.
 
     Args:
         key: The sender's key.
         fields: What the message is bound to.
         body: Any bytes.
+        body_digest: SHA-256 of the body where the caller has it already; a wrong one is refused by every receiver.
 
     Returns:
         The bytes on the wire; the same arguments give the same bytes (Ed25519 is deterministic).
     """
-    line = canonical({**header(FORMAT, VERSION), **asdict(fields), "body_digest": digest(body)})
+    line = canonical(
+        {
+            **header(FORMAT, VERSION),
+            **{name: getattr(fields, name) for name in _KEYS},
+            "body_digest": body_digest or digest(body),
+        }
+    )
     return line + b"\n" + key.sign(ENVELOPE_DOMAIN, line) + body
 
 
@@ -122,11 +130,12 @@ def open_envelope(data: bytes, roster: Roster, **expected: str | int) -> Envelop
         raise TrustError("expected the name of a sender in an envelope's header")
     roster.key(sender).verify(ENVELOPE_DOMAIN, line, signature)
     found = _header(wire)
-    if wire["body_digest"] != digest(body):
+    body_digest = digest(body)
+    if wire["body_digest"] != body_digest:
         raise TrustError("expected the body that was sealed, found other bytes (body_digest differs)")
     for name, value in expected.items():
         _require(name, value, getattr(found, name))
-    return Envelope(header=found, body=body)
+    return Envelope(header=found, body=body, body_digest=body_digest)
 
 
 def require_newer(found: Header, last: tuple[int, int] | None) -> None:

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from tests.studies import private_protocol, small_federation
+from tests.studies import open_sites, private_protocol, roster_of, small_federation
 
 from wardround.client.trainer import CohortTrainer
 from wardround.common.learning.exchange import TASK
 from wardround.common.learning.parameters import Parameters, to_bytes
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.ledger import read_ledger
-from wardround.simulations.federation import Federation, begin, coordinator_key, coordinator_of, open_sites
+from wardround.simulations.federation import Federation, begin, coordinator_of
 from wardround.simulations.hospitals import Hospital
 
 
@@ -40,7 +40,7 @@ def test_the_charge_is_on_disk_before_any_patient_is_read_and_settled_before_byt
         return train(self, base, round_)
 
     monkeypatch.setattr(CohortTrainer, "train", watched)
-    roster = federation.roster(coordinator_key(federation.folder))
+    roster = roster_of(federation)
     coordinator = coordinator_of(federation, roster)
     task = coordinator.study.task()
     message = coordinator.seal(north.name, TASK, to_bytes(task.base), 1, 1, task.base_model)

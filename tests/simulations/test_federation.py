@@ -9,25 +9,29 @@ import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
-from tests.studies import keys_and_roster, private_protocol, renamed, small_federation, small_protocol
+from tests.studies import (
+    keys_and_roster,
+    open_sites,
+    private_protocol,
+    renamed,
+    roster_of,
+    small_federation,
+    small_protocol,
+)
 
 from wardround.client.site import REFUSALS
 from wardround.common.errors import PolicyRefusal, StudyError
 from wardround.common.learning.exchange import TASK
 from wardround.common.learning.parameters import LARGEST, to_bytes, to_vector
 from wardround.common.privacy.accounting import epsilon
-from wardround.common.trust.envelope import open_envelope
+from wardround.common.trust.envelope import open_envelope, seal
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.studylog import read_log
 from wardround.server.coordinator import LOG
 from wardround.simulations import federation as federation_module
-from wardround.simulations.federation import Federation, coordinator_key, open_sites, run_federation
+from wardround.simulations.federation import Federation, run_federation
 from wardround.simulations.grid import InlineGrid
-from wardround.simulations.hospitals import Hospital, exposures, open_door, open_ledger
-
-
-def roster_of(federation: Federation) -> Roster:
-    return federation.roster(coordinator_key(federation.folder))
+from wardround.simulations.hospitals import Hospital, enter, exposures, open_ledger
 
 
 def task_for(federation: Federation, site: str, round_: int = 1, attempt: int = 1) -> bytes:
@@ -74,7 +78,7 @@ def test_each_site_is_charged_exactly_its_rounds(tmp_path: Path) -> None:
 def test_the_unused_attempts_are_returned_when_the_study_ends(tmp_path: Path) -> None:
     made = small_federation(tmp_path, private_protocol(rounds=4, attempts=3))
     run_federation(made)
-    with open_ledger(made.hospitals[0]) as ledger:
+    with open_ledger(made.hospitals[0].office()) as ledger:
         assert ledger.exposure() == ledger.spent()
 
 
@@ -237,8 +241,8 @@ def test_crafted_base_weights_are_declined_before_any_charge(tmp_path: Path, bad
 def test_a_base_model_other_than_the_named_one_is_declined(tmp_path: Path) -> None:
     made = begun(tmp_path)
     coordinator = federation_module.coordinator_of(made, roster_of(made))
-    body = to_bytes(coordinator.study.progress.parameters)
-    task = coordinator.seal("north", TASK, body, 1, 1, "a" * 64)
+    honest = open_envelope(task_for(made, "north"), roster_of(made))
+    task = seal(coordinator._key, replace(honest.header, base_model="a" * 64), honest.body)
     with open_sites(made, roster_of(made)) as sites:
         reply = sites["north"].answer(task)
     assert "not the one that the envelope names" in declined(made.hospitals[0].folder, reply, roster_of(made))
@@ -287,5 +291,5 @@ def test_a_door_opened_twice_is_refused(tmp_path: Path) -> None:
 
     made = begun(tmp_path)
     hospital: Hospital = made.hospitals[0]
-    with open_door(hospital), pytest.raises(StorageError, match="in use"), open_door(hospital):
+    with enter(hospital), pytest.raises(StorageError, match="in use"), enter(hospital):
         pass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.crashes import DURABLE, Acknowledge, Crash, distinct_crash_points
-from tests.studies import private_protocol, small_federation, small_protocol
+from tests.studies import private_protocol, roster_of, small_federation, small_protocol
 
 from wardround.common.learning.exchange import UPDATE
 from wardround.common.learning.parameters import to_bytes
@@ -20,7 +20,7 @@ from wardround.common.trust.envelope import open_envelope
 from wardround.common.trust.studylog import read_log
 from wardround.server.coordinator import LOG
 from wardround.simulations import grid as grid_module
-from wardround.simulations.federation import coordinator_key, run_federation
+from wardround.simulations.federation import run_federation
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import exposures
 
@@ -55,7 +55,7 @@ def _tell(folder: Path, reply: object, acknowledge: Acknowledge) -> None:
     if not isinstance(reply, Message) or reply.has_error():
         return
     federation = small_federation(folder, private_protocol())
-    envelope = open_envelope(unpack(reply.content), federation.roster(coordinator_key(federation.folder)))
+    envelope = open_envelope(unpack(reply.content), roster_of(federation))
     if envelope.header.kind == UPDATE:
         acknowledge(f"released {envelope.header.sender} {envelope.header.round}.{envelope.header.attempt}")
 
@@ -82,7 +82,7 @@ def test_a_private_study_survives_every_crash(tmp_path: Path, quick_disk: None) 
         run_federation(federation)
         for number in range(2):
             assert ROUNDS <= charged(crash.folder, number) <= ROUNDS + 1, crash
-        roster = federation.roster(coordinator_key(federation.folder))
+        roster = roster_of(federation)
         kinds = [entry.kind for entry in read_log(federation.folder / LOG, roster)]
         assert kinds == ["protocol", "roster", *["round"] * ROUNDS, "finish"], crash
         seen.add(crash.acknowledged)
