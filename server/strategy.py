@@ -5,8 +5,9 @@ and whatever a node sends counts only after admission. Sites are asked explicitl
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from threading import Event
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
@@ -25,11 +26,28 @@ RoundHook = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """How long to wait, in seconds: `replies` for one attempt, `sites` for every site of the roster to appear."""
+    """How long to wait, in seconds.
+
+    Attributes:
+        replies: For the replies of one attempt.
+        sites: For every site of the roster to appear.
+        pause: Between two looks.
+        stop: Ends any waiting at once when another thread sets it.
+    """
 
     replies: float = 3600.0
     sites: float = 60.0
     pause: float = 0.5
+    stop: Event = field(default_factory=Event)
+
+    def a_moment(self) -> None:
+        """Wait for `pause`.
+
+        Raises:
+            StudyError: The study was stopped from outside.
+        """
+        if self.stop.wait(self.pause):
+            raise StudyError("the study was stopped", advice="repeat the same command to resume it")
 
 
 class WardroundStrategy(Strategy):
@@ -159,33 +177,44 @@ class WardroundStrategy(Strategy):
         )
 
     def _roll_call(self, grid: Grid) -> dict[str, int]:
-        """Which node speaks for which site, by signature. Waits until the whole roster has answered once."""
-        deadline = time.monotonic() + self._waiting.sites
+        """Which node speaks for which site, by signature. Waits until the whole roster has answered once.
+
+        A node that never answers holds nobody up; one that answered with an error is asked again.
+        """
+        sites, deadline = self._coordinator.study.sites, time.monotonic() + self._waiting.sites
+        open_questions: dict[str, int] = {}
         present: dict[str, int] = {}
         while True:
-            present |= self._ask_names(
-                grid, [node for node in grid.get_node_ids() if node not in present.values()]
+            busy = {*open_questions.values(), *present.values()}
+            open_questions |= self._ask_names(
+                grid, [node for node in grid.get_node_ids() if node not in busy]
             )
-            absent = [site for site in self._coordinator.study.sites if site not in present]
+            present |= self._names(grid, open_questions)
+            absent = [site for site in sites if site not in present]
             if not absent:
-                return {site: present[site] for site in self._coordinator.study.sites}
+                return {site: present[site] for site in sites}
             if time.monotonic() >= deadline:
                 raise StudyError(
                     f"{', '.join(absent)} did not appear within {self._waiting.sites:g} s",
                     advice="start the missing sites; nothing was asked of anybody and nothing was charged",
                 )
-            time.sleep(self._waiting.pause)
+            self._waiting.a_moment()
 
-    def _ask_names(self, grid: Grid, nodes: list[int]) -> dict[str, int]:
-        coordinator = self._coordinator
-        call = coordinator.seal(EVERYONE, ROLL_CALL, b"", 0, 0, NO_MODEL)
-        messages = [Message(pack(call), node, MessageType.QUERY) for node in nodes]
-        identifiers = list(grid.push_messages(messages))
-        node_of = dict(zip(identifiers, nodes, strict=True))
+    def _ask_names(self, grid: Grid, nodes: Collection[int]) -> dict[str, int]:
+        """Call some nodes; message id -> node."""
+        if not nodes:
+            return {}
+        call = pack(self._coordinator.seal(EVERYONE, ROLL_CALL, b"", 0, 0, NO_MODEL))
+        messages = [Message(call, node, MessageType.QUERY) for node in nodes]
+        return dict(zip(grid.push_messages(messages), nodes, strict=True))
+
+    def _names(self, grid: Grid, open_questions: dict[str, int]) -> dict[str, int]:
+        """The sites that signed an answer by now, and their nodes; answered questions are taken off the list."""
         named = {}
-        for reply in _collect(grid, identifiers, self._waiting):
-            if name := self._signer(reply, PRESENT):
-                named[name] = node_of[reply.metadata.reply_to_message_id]
+        for reply in grid.pull_messages(list(open_questions)) if open_questions else ():
+            node = open_questions.pop(reply.metadata.reply_to_message_id, None)
+            if node is not None and (name := self._signer(reply, PRESENT)):
+                named[name] = node
         return named
 
     def _finish(self, grid: Grid) -> None:
@@ -224,5 +253,5 @@ def _collect(grid: Grid, identifiers: list[str], waiting: Waiting) -> list[Messa
             missing.discard(reply.metadata.reply_to_message_id)
         if not missing or time.monotonic() >= deadline:
             break
-        time.sleep(waiting.pause)
+        waiting.a_moment()
     return replies

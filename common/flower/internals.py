@@ -11,13 +11,17 @@ from flwr.app import Message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore import telemetry
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 __all__ = ["NodeInfo", "Run", "become_task", "deliver", "name_message", "quieten"]
 
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+# A hospital's computer reports to nobody. The variables are for processes that this one starts; here Flower has read
+# them already, whoever imported it first.
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+telemetry.FLWR_TELEMETRY_ENABLED = "0"
 
 
 def become_task() -> None:
