@@ -18,7 +18,7 @@ from wardround.common.errors import PolicyRefusal, TrustError
 from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
 from wardround.common.privacy.accounting import epsilon
-from wardround.common.privacy.events import DpEvent, GaussianSteps, NonPrivate
+from wardround.common.privacy.events import NonPrivate, times
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.ledger import Ledger
 
@@ -67,7 +67,7 @@ class ReleaseDoor:
     def _check_cap(self, protocol: StudyProtocol, releases: int) -> None:
         if self._policy.cohort != "private":
             return
-        after = [*self._ledger.exposure(), _times(protocol.event(), releases)]
+        after = [*self._ledger.exposure(), *times(protocol.event(), releases)]
         claim = epsilon(after, self._policy.delta)
         if claim > self._policy.epsilon_cap:
             spent = epsilon(self._ledger.exposure(), self._policy.delta)
@@ -139,13 +139,3 @@ def _unlimited(protocol: StudyProtocol) -> bool:
 
 def _releases(protocol: StudyProtocol) -> int:
     return protocol.federation.rounds * protocol.federation.attempts
-
-
-def _times(event: DpEvent, releases: int) -> DpEvent:
-    if isinstance(event, GaussianSteps):
-        return GaussianSteps(
-            noise_multiplier=event.noise_multiplier,
-            sample_rate=event.sample_rate,
-            steps=event.steps * releases,
-        )
-    return event

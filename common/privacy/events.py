@@ -7,7 +7,7 @@ Source: `dp_accounting.dp_event` (Google), whose names we keep.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wardround.common.checks import in_range, positive
@@ -39,6 +39,17 @@ class NonPrivate:
 
 
 DpEvent = GaussianSteps | NonPrivate
+
+
+def times(event: DpEvent, releases: int) -> list[DpEvent]:
+    """`releases` independent releases as one event; none for 0.
+
+    >>> times(GaussianSteps(noise_multiplier=2.0, sample_rate=1.0, steps=3), 4)[0].steps
+    12
+    """
+    if releases == 0:
+        return []
+    return [replace(event, steps=event.steps * releases)] if isinstance(event, GaussianSteps) else [event]
 
 
 def encode(event: DpEvent) -> dict[str, object]:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from wardround.common.durable import exclusive, write_atomic
 from wardround.common.errors import StorageError, TrustError, UsageError, WardroundError
-from wardround.common.privacy.events import DpEvent, encode
+from wardround.common.privacy.events import DpEvent, encode, times
 from wardround.common.trust.identity import PublicKey, SigningKey
 from wardround.common.trust.ledgerfile import (
     ASK,
@@ -36,7 +36,7 @@ from wardround.common.trust.ledgerfile import (
     verify,
 )
 from wardround.common.trust.ledgerline import Entry, write_entry
-from wardround.common.trust.ledgerstate import Account, Moment, PoolState, times
+from wardround.common.trust.ledgerstate import Account, Moment, PoolState
 from wardround.common.trust.signed import timestamp, utc_now
 
 LEDGER = "ledger.jsonl"

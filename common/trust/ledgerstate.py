@@ -11,10 +11,10 @@ Source: rules 8 and 9 of the privacy design: reserve, spend, release; a crash ma
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from wardround.common.errors import PrivacyError, TrustError, UsageError
-from wardround.common.privacy.events import DpEvent, GaussianSteps, decode
+from wardround.common.privacy.events import DpEvent, decode
 from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.signed import is_count, is_digest
 
@@ -176,17 +176,6 @@ class PoolState:
                 account = Account(event=decode(event), releases=releases, reserved=entry)
                 self.accounts.append(account)
                 self.current[key_of(entry.payload)] = account
-
-
-def times(event: DpEvent, releases: int) -> list[DpEvent]:
-    """`releases` independent releases as one event; none for 0.
-
-    >>> times(GaussianSteps(noise_multiplier=2.0, sample_rate=1.0, steps=3), 4)[0].steps
-    12
-    """
-    if releases == 0:
-        return []
-    return [replace(event, steps=event.steps * releases)] if isinstance(event, GaussianSteps) else [event]
 
 
 def key_of(payload: Mapping[str, object]) -> StudyKey:

@@ -19,11 +19,13 @@ from tests.studies import (
     small_protocol,
 )
 
+from wardround.client.app import client_app
 from wardround.client.site import REFUSALS
 from wardround.common.errors import PolicyRefusal, StudyError
 from wardround.common.learning.exchange import TASK
 from wardround.common.learning.parameters import LARGEST, to_bytes, to_vector
 from wardround.common.privacy.accounting import epsilon
+from wardround.common.privacy.events import times
 from wardround.common.trust.envelope import open_envelope, seal
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.studylog import read_log
@@ -71,7 +73,7 @@ def test_two_runs_of_one_private_study_give_different_noise(tmp_path: Path) -> N
 def test_each_site_is_charged_exactly_its_rounds(tmp_path: Path) -> None:
     made = small_federation(tmp_path, private_protocol(rounds=4, attempts=3))
     run_federation(made)
-    expected = epsilon([replace(made.protocol.event(), steps=4)], 1e-5)  # type: ignore[type-var]
+    expected = epsilon(times(made.protocol.event(), 4), 1e-5)
     assert [epsilon(exposures(hospital), 1e-5) for hospital in made.hospitals] == [expected, expected]
 
 
@@ -87,14 +89,14 @@ def test_a_second_run_on_the_same_patients_adds_up(tmp_path: Path) -> None:
     run_federation(made)
     run_federation(replace(made, folder=tmp_path / "again"))
     run_federation(replace(made, folder=tmp_path / "other", protocol=renamed(made.protocol, "other")))
-    expected = epsilon([replace(made.protocol.event(), steps=12)], 1e-5)  # type: ignore[type-var]
+    expected = epsilon(times(made.protocol.event(), 12), 1e-5)
     assert epsilon(exposures(made.hospitals[0]), 1e-5) == expected
 
 
 def test_the_lifetime_cap_refuses_the_study_that_would_exceed_it(tmp_path: Path) -> None:
     protocol = private_protocol(rounds=4, attempts=1)
     made = small_federation(tmp_path, protocol, cohort="private")
-    cap = epsilon([replace(protocol.event(), steps=5)], 1e-5)  # type: ignore[type-var]
+    cap = epsilon(times(protocol.event(), 5), 1e-5)
     for hospital in made.hospitals:
         policy = hospital.folder / "site.toml"
         policy.write_text(policy.read_text().replace("epsilon_cap = 1000000000.0", f"epsilon_cap = {cap}"))
@@ -142,7 +144,7 @@ def test_a_lost_reply_voids_the_attempt_and_the_next_one_is_charged(
     run_federation(made)
     kinds = [entry.kind for entry in read_log(made.folder / LOG, roster_of(made))]
     assert kinds == ["protocol", "roster", "void", "round", "round", "finish"]
-    expected = epsilon([replace(made.protocol.event(), steps=3)], 1e-5)  # type: ignore[type-var]
+    expected = epsilon(times(made.protocol.event(), 3), 1e-5)
     assert epsilon(exposures(made.hospitals[1]), 1e-5) == expected
 
 
@@ -278,7 +280,7 @@ def test_one_patient_more_or_less_changes_no_length_and_no_constant(tmp_path: Pa
 def test_a_message_without_an_envelope_becomes_one_constant_error(tmp_path: Path) -> None:
     made = begun(tmp_path)
     with open_sites(made, roster_of(made)) as sites:
-        app: ClientApp = federation_module.client_app(federation_module.by_name(sites))
+        app: ClientApp = client_app(federation_module.by_name(sites))
         grid = InlineGrid(app, sites)
         empty = Message(RecordDict(), 10, "train")
         (reply,) = grid.send_and_receive([empty])
