@@ -16,7 +16,7 @@ from flwr.serverapp import ServerApp
 
 from wardround.client.app import SiteFor, client_app
 from wardround.client.site import Site
-from wardround.common.errors import TrustError
+from wardround.common.errors import PolicyRefusal, TrustError
 from wardround.common.flower.internals import quieten
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters
@@ -26,7 +26,7 @@ from wardround.server.app import server_app
 from wardround.server.coordinator import Coordinator
 from wardround.server.strategy import Waiting
 from wardround.simulations.grid import InlineGrid
-from wardround.simulations.hospitals import Hospital, Premises, enter
+from wardround.simulations.hospitals import Hospital, Premises, enter, refused_by
 
 Backend = Literal["inline", "ray"]
 RoundHook = Callable[[int, Parameters], None]
@@ -114,8 +114,7 @@ def _begin(federation: Federation, premises: Sequence[Premises]) -> tuple[Coordi
         sites={one.hospital.name: one.office.key.public for one in premises},
     )
     coordinator = coordinator_of(federation, roster)
-    for one in premises:
-        _approve(one, coordinator)
+    _approve_all(premises, coordinator)
     coordinator.begin()
     return coordinator, roster
 
@@ -129,6 +128,17 @@ def coordinator_of(federation: Federation, roster: Roster) -> Coordinator:
         protocol=federation.protocol,
         initial=initial(federation.protocol, federation.hospitals[0].width),
     )
+
+
+def _approve_all(premises: Sequence[Premises], coordinator: Coordinator) -> None:
+    """Every site approves; or, where one refuses a new study, what the others reserved for it is free again."""
+    for one in premises:
+        try:
+            _approve(one, coordinator)
+        except PolicyRefusal as refusal:
+            for other in premises if coordinator.fresh else ():
+                other.door.close(coordinator.study.protocol)
+            raise refused_by(one.hospital.name, refusal) from None
 
 
 def _approve(one: Premises, coordinator: Coordinator) -> None:

@@ -20,6 +20,7 @@ from wardround.client.release import ReleaseDoor
 from wardround.client.site import Site
 from wardround.client.trainer import CohortTrainer
 from wardround.common.durable import write_atomic
+from wardround.common.errors import PolicyRefusal
 from wardround.common.formats import digest
 from wardround.common.learning.data import PatientRows
 from wardround.common.privacy.events import DpEvent, encode
@@ -170,6 +171,11 @@ def imagine(root: Path, name: str, *, table: Path, cohort: str, delta: float, **
 def imagined_folder(root: Path, name: str) -> Path:
     """Where the folder of an imagined hospital stands: readable, and distinct for every name."""
     return root / f"{folder_names([name])[0]}-{digest(name.encode())[:6]}"
+
+
+def refused_by(site: str, refusal: PolicyRefusal) -> PolicyRefusal:
+    """The refusal with the site's name in front: in a simulation one person speaks for many sites."""
+    return PolicyRefusal(f"{site}: {refusal}", advice=refusal.advice)
 
 
 def prepare_hospital(cohort: "Cohort", folder: Path, *, test_fraction: float, key: bytes) -> Hospital:

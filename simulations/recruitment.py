@@ -20,6 +20,7 @@ from wardround.simulations.hospitals import (
     Imagined,
     imagined_folder,
     prepare_hospital,
+    refused_by,
     split_key,
 )
 from wardround.simulations.runfolder import file_digest
@@ -125,7 +126,10 @@ def _opened(
 ) -> tuple[Hospital | None, str, tuple[str, ...]]:
     """One hospital, or None where it is too small for the study; the digest of its table; warnings."""
     policy = SitePolicy.load(home / "site.toml")
-    policy.check(protocol)
+    try:
+        policy.check(protocol)
+    except PolicyRefusal as refusal:
+        raise refused_by(policy.site, refusal) from None
     data = file_digest(policy.table)
     frame = read_table(policy.table, verbatim=verbatim_columns(protocol, columns=policy.columns))
     minimum = policy.minimum_patients(protocol)

@@ -142,10 +142,15 @@ def command(*words: object) -> Said:
     return Said(code=code, out=out.getvalue(), err=err.getvalue())
 
 
+def simulate_words(study_path: Path, patients: Path, out: Path, *, cohort: str = "synthetic") -> list[str]:
+    """What is typed to simulate imagined hospitals."""
+    source = ["--table", str(patients), "--site-column", "hospital", "--cohort", cohort]
+    return ["simulate", str(study_path), *source, "--out", str(out)]
+
+
 def simulate(study_path: Path, patients: Path, out: Path, *more: object, cohort: str = "synthetic") -> Said:
-    """`wardround simulate` of imagined hospitals."""
-    words = ("--table", patients, "--site-column", "hospital", "--cohort", cohort, "--out", out)
-    return command("simulate", study_path, *words, *more)
+    """`wardround simulate` of imagined hospitals, in this process."""
+    return command(*simulate_words(study_path, patients, out, cohort=cohort), *more)
 
 
 def new_folder() -> Path:

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return PIPE_CLOSED
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. What was written is complete and stays; the same command goes on from there.",
+            "\nInterrupted. What was written stays; the same command goes on from there.",
             file=sys.stderr,
         )
         return INTERRUPTED
