@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wardround.client.spellings import identifiers, lookup, parse_numbers
+from wardround.client.spellings import compare, identifiers, lookup, parse_numbers
 from wardround.common.errors import CohortError
 from wardround.common.study.outcomes import BinaryOutcome, ClassOutcome, Outcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
@@ -267,7 +267,10 @@ def _outcomes(outcome: Outcome, frame: pd.DataFrame) -> RowOutcomes:
         )
     series = _column(frame, outcome.column)
     codes = outcome_codes(outcome)
-    value, unreadable = lookup(series, codes) if codes else parse_numbers(series)
+    if isinstance(outcome, BinaryOutcome) and outcome.comparison:
+        value, unreadable = compare(series, *outcome.comparison)
+    else:
+        value, unreadable = lookup(series, codes) if codes else parse_numbers(series)
     return RowOutcomes(value=value, event=known, unreadable=unreadable, unknown_event=none, no_follow_up=none)
 
 

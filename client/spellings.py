@@ -98,6 +98,23 @@ def lookup(
     return values, np.isnan(values) & ~blank[place]
 
 
+def compare(
+    series: "pd.Series[Any]", sign: str, bound: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Read a column of numbers as yes (1) where the comparison holds and no (0) where it does not.
+
+    Returns:
+        The answers, NaN where missing or unreadable, and where a cell is there but is no number.
+
+    Example:
+        >>> compare(pd.Series(["0.5", "0.4", ""]), ">", 0.4)[0].tolist()
+        [1.0, 0.0, nan]
+    """
+    values, unreadable = parse_numbers(series)
+    holds = {">": values > bound, ">=": values >= bound, "<": values < bound, "<=": values <= bound}[sign]
+    return np.where(np.isfinite(values), holds, np.nan), unreadable
+
+
 def differs_in_case(series: "pd.Series[Any]", codes: Mapping[str, float], unknown: NDArray[np.bool_]) -> int:
     """How many undeclared cells equal a declared spelling but for upper and lower case or inner spaces."""
     loose = {_loose(name) for name in codes}

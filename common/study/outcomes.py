@@ -5,7 +5,8 @@ positive in the outcome's `unit`, and a higher risk score always means a worse p
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -22,8 +23,8 @@ class BinaryOutcome:
 
     Attributes:
         column: The column that holds the outcome, one value per patient.
-        positive: Spellings that mean yes.
-        negative: Spellings that mean no.
+        positive: Spellings that mean yes; for a column of numbers one comparison, e.g. `>0.4`.
+        negative: Spellings that mean no; for a column of numbers the opposite comparison, `<=0.4`.
         source: Where these constants come from.
     """
 
@@ -33,9 +34,26 @@ class BinaryOutcome:
     source: str
 
     def __post_init__(self) -> None:
-        """Refuse empty or overlapping spellings."""
+        """Refuse empty or overlapping spellings, and a comparison that leaves a gap."""
         if not self.positive or not self.negative or set(self.positive) & set(self.negative):
             raise ProtocolError(f"outcome {self.column!r}: positive and negative need distinct spellings")
+        found = [_COMPARISON.fullmatch(each) for each in (*self.positive, *self.negative)]
+        if any(found) and not _opposite(found):
+            raise ProtocolError(
+                f"outcome {self.column!r}: a comparison stands alone and needs its exact opposite",
+                advice='for example positive = [">0.4"] and negative = ["<=0.4"]',
+            )
+
+    @property
+    def comparison(self) -> tuple[str, float] | None:
+        """The sign and number that mean yes, where the column holds numbers.
+
+        Example:
+            >>> BinaryOutcome(column="x", positive=(">0.4",), negative=("<=0.4",), source="s").comparison
+            ('>', 0.4)
+        """
+        found = _COMPARISON.fullmatch(self.positive[0])
+        return (found[1], float(found[2])) if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +148,19 @@ class SurvivalOutcome:
             raise ProtocolError(f"outcome {self.time_column!r}: the last cut point is beyond high")
         if self.time_column == self.event_column:
             raise ProtocolError(f"outcome {self.time_column!r}: time and event are two columns")
+
+
+_COMPARISON: Final = re.compile(r"(<=|>=|<|>)([+-]?[0-9]+(?:\.[0-9]+)?)")
+_OPPOSITE: Final = {">": "<=", "<=": ">", "<": ">=", ">=": "<"}
+
+
+def _opposite(found: Sequence[re.Match[str] | None]) -> bool:
+    """Whether these are exactly two comparisons, of which one holds wherever the other does not."""
+    match found:
+        case [re.Match() as first, re.Match() as second]:
+            return second[1] == _OPPOSITE[first[1]] and float(second[2]) == float(first[2])
+        case _:
+            return False
 
 
 DAYS_PER_UNIT: Final = {"days": 1.0, "months": 30.4375, "years": 365.25}

@@ -97,7 +97,7 @@ class StudyProtocol:
         if self.cohort.patient_column == ROW_IS_PATIENT:
             raise PrivacyError(
                 "a guarantee per patient needs to know which rows are one patient",
-                advice="name a patient identifier in cohort.patient_column; rows count as patients only without privacy",
+                advice="name an identifier in cohort.patient_column; rows stand for patients only without privacy",
             )
         if self.model.loss == "cox":
             raise PrivacyError(

@@ -20,7 +20,7 @@ from wardround.client.cohort import (
 )
 from wardround.common.errors import CohortError
 from wardround.common.learning.features import FeaturePath
-from wardround.common.study.outcomes import ContinuousOutcome
+from wardround.common.study.outcomes import BinaryOutcome, ContinuousOutcome
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import Feature
 from wardround.common.study.terms import ROW_IS_PATIENT
@@ -92,6 +92,16 @@ def test_a_continuous_target_is_clamped_and_standardised_by_public_constants() -
     weight = ContinuousOutcome(column="w", unit="kg", low=30, high=250, mean=75, sd=15, source="s")
     targets = targets_of(weight, np.array([75.0, 90.0, 1000.0]), np.zeros(3))
     assert targets.value.tolist() == [0.0, 1.0, (250 - 75) / 15]
+
+
+def test_a_score_above_a_public_number_is_yes_and_a_word_is_no_answer() -> None:
+    score = BinaryOutcome(column="score", positive=(">0.4",), negative=("<=0.4",), source="literature")
+    protocol = study(score, minimum_patients=2)
+    cells = ["0.5", "0.40", "0.1", "4e-1", "0.41", "", "high"]
+    frame = only(hospital(7)).drop(columns="response").assign(score=cells).sort_values("patient")
+    cohort = build_cohort(protocol, frame, site="north", path=path_of(protocol))
+    expected = [float(cell) > 0.4 for cell in frame["score"] if cell not in ("", "high")]
+    assert cohort.rows.targets.value.tolist() == expected
 
 
 def test_a_patient_without_the_assay_keeps_it_missing_and_not_zero() -> None:

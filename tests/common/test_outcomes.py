@@ -50,6 +50,10 @@ REFUSED: list[tuple[type[Outcome], dict[str, Any], dict[str, Any], str]] = [
     (BinaryOutcome, BINARY, {"positive": ()}, "distinct spellings"),
     (BinaryOutcome, BINARY, {"negative": ()}, "distinct spellings"),
     (BinaryOutcome, BINARY, {"negative": ("0", "1")}, "distinct spellings"),
+    (BinaryOutcome, BINARY, {"positive": (">1",)}, "exact opposite"),
+    (BinaryOutcome, BINARY, {"positive": (">1",), "negative": ("<=2",)}, "exact opposite"),
+    (BinaryOutcome, BINARY, {"positive": (">1",), "negative": ("<1",)}, "exact opposite"),
+    (BinaryOutcome, BINARY, {"positive": (">1", "yes"), "negative": ("<=1",)}, "exact opposite"),
     (ClassOutcome, CLASSES, {"classes": ("A",)}, "two distinct"),
     (ClassOutcome, CLASSES, {"classes": ("A", "A")}, "two distinct"),
     (ContinuousOutcome, NUMBER, {"low": 9.0}, "low < high"),
@@ -101,3 +105,10 @@ def test_targets_are_taken_in_the_given_order() -> None:
 
 def test_targets_without_events_stay_without() -> None:
     assert Targets(value=np.array([1.0, 0.0])).take(np.array([1])).event is None
+
+
+@pytest.mark.parametrize(("yes", "no"), [(">0.4", "<=0.4"), ("<-1", ">=-1")])
+def test_a_comparison_and_its_opposite_make_yes_and_no_of_numbers(yes: str, no: str) -> None:
+    outcome = BinaryOutcome(column="score", positive=(yes,), negative=(no,), source="s")
+    assert outcome.comparison == (yes[0], float(yes[1:]))
+    assert BinaryOutcome(**BINARY).comparison is None
