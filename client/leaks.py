@@ -35,7 +35,6 @@ def leak_findings(table: PreparedTable, patients: Patients) -> list[Finding]:
     values = table.values[first]
     coded = _coded(table.protocol)
     known = _known_by_rank(table.protocol, values, patients.value[usable], patients.event[usable])
-    known[coded] = False
     for place in np.flatnonzero(coded):
         known[place] = _known_by_code(values[:, place], _classes(table.protocol, patients, usable))
     return [_leak(table, int(place)) for place in np.flatnonzero(known)] + _equal_columns(table, values)

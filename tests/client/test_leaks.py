@@ -5,15 +5,19 @@ import pytest
 from tests.hospital import RESPONSE, SUBTYPE, SURVIVAL, checked, found, hospital, only, study
 
 from wardround.common.study.outcomes import Outcome
+from wardround.common.study.schema import Feature
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("outcome", [RESPONSE, SUBTYPE, SURVIVAL])
-def test_a_feature_that_is_the_outcome_under_another_name_is_pointed_at(outcome: Outcome) -> None:
+def test_a_feature_that_is_the_outcome_under_another_name_is_pointed_at(
+    outcome: Outcome, sign: float
+) -> None:
     frame = only(hospital(120), outcome)
     label = frame[study(outcome).outcome_columns[-1]]
     noise = np.random.default_rng(4).normal(0, 0.01, 120)
     first = label == sorted(label.unique())[0]
-    frame["gene2"] = [f"{value:.5f}" for value in np.where(first, 3.0, -3.0) + noise]
+    frame["gene2"] = [f"{value:.5f}" for value in sign * np.where(first, 3.0, -3.0) + noise]
     assert found(checked(study(outcome), frame), "leak").column == "gene2"
 
 
@@ -43,3 +47,11 @@ def test_equal_columns_are_pointed_at() -> None:
     finding = found(checked(study(), frame), "identical-columns")
     assert finding.column == "gene3"
     assert "'gene1'" in finding.message
+
+
+def test_rare_mutations_that_happen_to_agree_are_not_called_equal_columns() -> None:
+    frame = only(hospital())
+    rare = ["1"] * 4 + ["0"] * 56
+    mutations = tuple(Feature(name=name, kind="binary", source="s") for name in ("mut_a", "mut_b"))
+    report = checked(study(features=mutations), frame.assign(mut_a=rare, mut_b=rare))
+    assert "identical-columns" not in report.codes()

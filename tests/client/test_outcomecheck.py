@@ -58,6 +58,7 @@ def test_a_class_below_the_declared_minimum_is_refused_and_an_absent_one_is_note
 def test_no_events_and_too_few_events_are_refused() -> None:
     frame = only(hospital(), SURVIVAL).assign(status="alive")
     assert found(checked(study(SURVIVAL), frame), "no-events").severity == "refuse"
+    assert found(checked(study(SURVIVAL, minimum_per_class=0), frame), "no-events").severity == "warn"
     frame.loc[:2, "status"] = "dead"
     assert found(checked(study(SURVIVAL, minimum_per_class=4), frame), "few-events").count == 3
     assert checked(study(SURVIVAL, minimum_per_class=3), frame).fits

@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 from tests.hospital import checked, found, hospital, only, study
 
+from wardround.client.patientcheck import equal_neighbours
+from wardround.client.prepared import prepare
+
 
 def test_identical_rows_are_duplicate_patients_and_refused() -> None:
     frame = only(hospital())
@@ -53,3 +56,14 @@ def test_lost_leading_zeros_are_suspected_from_codes_of_unequal_length() -> None
     assert "leading-zeros" not in checked(study(), kept).codes()
     counted = frame.assign(patient=[str(number) for number in range(1, 61)])
     assert "leading-zeros" not in checked(study(), counted).codes()
+
+
+def test_a_patient_with_two_outcomes_takes_no_part_even_where_somebody_goes_on() -> None:
+    frame = only(hospital(3)).assign(patient=["a", "a", "b"], response=["yes", "no", "no"])
+    assert prepare(study(), frame).patients().usable.tolist() == [False, True]
+
+
+def test_nearly_equal_measurements_are_not_the_same_measurements() -> None:
+    rows = np.array([[1.0, 2.0], [1.0 + 1e-13, 2.0], [1.0, 2.0]])
+    assert equal_neighbours(rows[:2]) == []
+    assert equal_neighbours(rows[[0, 2]]) == [(0, 1)]

@@ -161,6 +161,13 @@ def test_parquet_keeps_numbers_as_numbers_and_text_as_text(tmp_path: Path) -> No
     assert read["day"].str.startswith("2020-01-01").all()
 
 
+def test_parquet_identifiers_longer_than_a_float_survive_a_missing_neighbour(tmp_path: Path) -> None:
+    pd.DataFrame({"pid": pd.array([9007199254740993, None], dtype="Int64")}).to_parquet(
+        tmp_path / "t.parquet"
+    )
+    assert read_table(tmp_path / "t.parquet")["pid"].tolist()[0] == "9007199254740993"
+
+
 def test_parquet_written_with_an_index_and_packed_is_read(tmp_path: Path) -> None:
     frame = pd.DataFrame({"pid": ["1", "2"]}, index=[5, 9])
     frame.to_parquet(tmp_path / "t.parquet")

@@ -98,6 +98,7 @@ def test_cells_that_are_no_numbers_are_counted_with_advice() -> None:
 def test_missing_values_are_refused_only_where_the_protocol_says_so() -> None:
     frame = only(hospital())
     frame.loc[:4, "age"] = None
+    frame.loc[5, "age"] = "not asked"  # unreadable, and not missing as well
     frame.loc[:9, "glucose"] = None
     strict = (replace(AGE, missing="refuse"), *FEATURES[1:])
     finding = found(checked(study(features=strict), frame), "missing-value")
