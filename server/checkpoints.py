@@ -1,13 +1,16 @@
 """The coordinator's checkpoint: one file, replaced atomically after every attempt.
 
 Safetensors with our format header in its metadata. A coordinator that dies resumes at the attempt it was in; sites
-that had answered send the identical bytes again, so no privacy is spent twice.
+that had answered send the identical bytes again, so no privacy is spent twice. A checksum notices a disk that lost
+bits; it is no defence against a person, who could as well change the coordinator's key beside it.
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +62,7 @@ def write(path: Path, checkpoint: Checkpoint, protocol_digest: str) -> None:
         "layers": list(progress.parameters),
         "kind": checkpoint.kind,
         "record": dict(checkpoint.record),
+        "crc32": _checksum(arrays),
     }
     write_atomic(path, save(arrays, metadata={"wardround": json.dumps(facts)}))
 
@@ -75,18 +79,21 @@ def read(path: Path, protocol_digest: str) -> Checkpoint | None:
         with safe_open(str(path), framework="numpy") as found:
             facts = json.loads((found.metadata() or {}).get("wardround", "{}"))
             arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError):
-        raise StorageError(
-            f"{path} is damaged",
-            advice="it is replaced atomically, so the disk or a person changed it; start anew",
-        ) from None
-    check_header(facts, name=FORMAT, version=VERSION, where=str(path))
-    if facts["protocol"] != protocol_digest:
-        raise StorageError(
-            f"{path} belongs to another protocol ({facts['protocol'][:12]}, not {protocol_digest[:12]})",
-            advice="use another run folder for a changed study",
-        )
-    model: Parameters = {name: arrays[f"model.{name}"] for name in facts["layers"]}
+        check_header(facts, name=FORMAT, version=VERSION, where=str(path))
+        if facts["protocol"] == protocol_digest and facts["crc32"] == _checksum(arrays):
+            return _checkpoint(facts, arrays)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(path) from None
+    if facts["protocol"] == protocol_digest:
+        raise _damaged(path)
+    raise StorageError(
+        f"{path} belongs to another protocol ({facts['protocol']:.12}, not {protocol_digest:.12})",
+        advice="use another run folder for a changed study",
+    )
+
+
+def _checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Checkpoint:
+    model: Parameters = {name: arrays[f"model.{name}"].astype(np.float32) for name in facts["layers"]}
     state = {
         name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")
     }
@@ -97,3 +104,18 @@ def read(path: Path, protocol_digest: str) -> Checkpoint | None:
         state=ServerState.from_arrays(state),
     )
     return Checkpoint(progress=progress, kind=facts["kind"], record=facts["record"])
+
+
+def _checksum(arrays: Mapping[str, NDArray[np.generic]]) -> int:
+    """CRC-32 over all arrays in the order of their names."""
+    sum_ = 0
+    for name in sorted(arrays):
+        sum_ = zlib.crc32(np.ascontiguousarray(arrays[name]).data, zlib.crc32(name.encode(), sum_))
+    return sum_
+
+
+def _damaged(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} is damaged",
+        advice="it is replaced atomically, so the disk or a person changed it; start anew in another run folder",
+    )

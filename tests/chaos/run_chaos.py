@@ -1,0 +1,274 @@
+"""Kill real runs at random moments, repeat the same command until it completes, and look at what is left.
+
+    python tests/chaos/run_chaos.py [--kills 50] [--interrupts 6] [--seed N]
+
+Two lanes side by side, half of the kills each. `private`: `--sites`, `site-noise`, three hospitals whose ledgers live
+on from run to run. `open`: `--table`, mechanism `none`, seeded, so that the model must equal the uninterrupted one bit
+for bit. A run is killed one to three times before it may complete. A moment is drawn from the whole time between a
+run's claim of its folder and its end; imports, where nothing is at stake, come before. Exit code 1 on a violation.
+
+Source: the crash acceptance of the study issue; Pillai et al. (2014) for what a crash may leave.
+"""
+
+import argparse
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ROUNDS = 12
+LONGEST_S = 300.0
+MESSAGE = "the same command goes on"
+SIZES = {"north": 60, "south": 50, "west": 44}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One kind of run.
+
+    Attributes:
+        name: For the table.
+        words: What is typed, given the run folder.
+        sites: The folder of the sites' folders, given the run folder.
+        folder: Where its runs go.
+    """
+
+    name: str
+    words: Callable[[Path], list[str]]
+    sites: Callable[[Path], Path]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a process ended: its exit code, what it printed, when it claimed the run folder, and seconds since then."""
+
+    code: int
+    err: str
+    claimed: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """An uninterrupted run of a lane: its model's bytes, and when it had trained them and ended after its claim."""
+
+    trained: float
+    seconds: float
+    model: bytes
+
+    def moment(self, rng: random.Random) -> float:
+        """When to stop a run, in seconds after its claim."""
+        return rng.uniform(0, self.trained if rng.random() < 0.8 else self.seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One run until it completed: after how many rounds it was stopped each time, and what was wrong."""
+
+    lane: str
+    name: str
+    stops: tuple[str, ...]
+    violations: tuple[str, ...]
+
+    def __str__(self) -> str:
+        verdict = "; ".join(self.violations) or "ok"
+        return f"{self.lane:9}{self.name:8}{' '.join(self.stops):48} {verdict}"
+
+
+def start(words: list[str]) -> "subprocess.Popen[str]":
+    """The command, as a person would type it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "wardround", *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(words: list[str], out: Path, *, delay: float, how: signal.Signals | None) -> Ended:
+    """Run the command; send it a signal `delay` seconds after it claimed its folder, if one is given."""
+    process = start(words)
+    _wait_for_claim(process, out / "study.toml")
+    claimed = time.time()
+    if how is not None:
+        try:
+            process.wait(timeout=delay)
+        except subprocess.TimeoutExpired:
+            process.send_signal(how)
+    _, err = process.communicate(timeout=LONGEST_S)
+    return Ended(code=process.returncode, err=err, claimed=claimed, seconds=time.time() - claimed)
+
+
+def _wait_for_claim(process: "subprocess.Popen[str]", marker: Path) -> None:
+    """A run writes its protocol anew whenever it begins or goes on, in a new file under the old name."""
+    before, deadline = _identity(marker), time.monotonic() + LONGEST_S
+    while _identity(marker) == before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
+def progress(out: Path) -> str:
+    """How far a stopped run had come: rounds in its log, or the file that it wrote last."""
+    names = {"results.json": "end", "report.html": "report", "model.safetensors": "model"}
+    for name, word in names.items():
+        if (out / name).exists():
+            return word
+    log = out / "federation" / "study-log.jsonl"
+    lines = log.read_bytes().count(b"\n") if log.exists() else 0
+    return str(max(0, lines - 2)) if lines >= 2 else "begin"
+
+
+def reference(lane: Lane) -> Reference:
+    """Run a lane once without interruption."""
+    out = lane.folder / "reference"
+    ended = run(lane.words(out), out, delay=0.0, how=None)
+    if ended.code:
+        sys.exit(f"the uninterrupted {lane.name} run ended with {ended.code}:\n{ended.err}")
+    model = out / "model.safetensors"
+    trained = model.stat().st_mtime - ended.claimed
+    return Reference(trained=trained, seconds=ended.seconds, model=model.read_bytes())
+
+
+def one_run(
+    lane: Lane, name: str, known: Reference, rng: random.Random, how: signal.Signals, stops: int
+) -> Row:
+    """Stop one run `stops` times at random moments, complete it, examine it."""
+    from tests.chaos.examination import examine, open_books
+
+    out = lane.folder / name
+    before = {site: len(book.entries) for site, book in open_books(lane.sites(out), {}).items()}
+    words = lane.words(out)
+    seen: list[str] = []
+    wrong: list[str] = []
+    while len(seen) < stops and not (out / "results.json").exists():
+        delay = known.moment(rng)
+        ended = run(words, out, delay=delay, how=how)
+        if ended.code != 0:  # 0: it was faster this time
+            seen.append(f"{delay:.2f}s@{progress(out)}")
+            wrong += _stopped_wrongly(ended, how)
+    if not (out / "results.json").exists():
+        ended = run(words, out, delay=0.0, how=None)
+        if ended.code != 0:
+            wrong.append(f"the repeated command ended with {ended.code}: {ended.err.strip()[-300:]}")
+    wrong += examine(out, lane.sites(out), rounds=ROUNDS, crashes=len(seen), before=before)
+    if lane.name == "open" and (out / "model.safetensors").read_bytes() != known.model:
+        wrong.append("the model differs from the uninterrupted one")
+    return Row(lane=lane.name, name=name, stops=tuple(seen), violations=tuple(wrong))
+
+
+def _stopped_wrongly(ended: Ended, how: signal.Signals) -> list[str]:
+    if how == signal.SIGKILL:
+        return [] if ended.code == -signal.SIGKILL else [f"ended with {ended.code}: {ended.err[-300:]}"]
+    if ended.code == 130 and MESSAGE in ended.err and "Traceback" not in ended.err:
+        return []
+    return [f"after Ctrl-C: exit code {ended.code}, {ended.err.strip()[-300:]!r}"]
+
+
+def drive(lane: Lane, kills: int, interrupts: int, seed: int) -> list[Row]:
+    """All runs of a lane, printed as they complete."""
+    known, rng = reference(lane), random.Random(f"{seed} {lane.name}")  # noqa: S311  (moments, not secrets)
+    print(
+        f"{lane.name:9}alone    trained after {known.trained:.2f} s, ended after {known.seconds:.2f} s",
+        flush=True,
+    )
+    rows: list[Row] = []
+    for how, wanted, letter in ((signal.SIGINT, interrupts, "c"), (signal.SIGKILL, kills, "k")):
+        done = 0
+        while done < wanted:
+            stops = min(rng.choice((1, 1, 2, 3)), wanted - done)
+            row = one_run(lane, f"{letter}{len(rows) + 1:03d}", known, rng, how, stops)
+            done += len(row.stops)
+            rows.append(row)
+            print(row, flush=True)
+    return rows
+
+
+def lanes(root: Path) -> tuple[Lane, Lane]:
+    """Write tables and studies; split the private one into hospitals with ledgers of their own."""
+    from tests.runs import private_study, study, table, write
+
+    frame = table(SIZES)
+    private, patients = write(root / "private", private_study(rounds=ROUNDS, local_steps=1), frame)
+    sites = root / "private" / "sites"
+    split = ["study", "split", "--table", str(patients), "--site-column", "hospital", "--out", str(sites)]
+    process = start([*split, "--epsilon-cap", "100000"])
+    _, err = process.communicate(timeout=LONGEST_S)
+    if process.returncode:
+        sys.exit(f"the table could not be split: {err}")
+    adaptive = study(rounds=ROUNDS, local_steps=3, batch_size=8, strategy="fedadam", server_learning_rate=0.1)
+    opened, patients = write(root / "open", adaptive, frame)
+    source = ["--table", str(patients), "--site-column", "hospital", "--cohort", "synthetic", "--seed", "5"]
+    return (
+        Lane(
+            name="private",
+            words=lambda out: ["simulate", str(private), "--sites", str(sites), "--out", str(out)],
+            sites=lambda out: sites,
+            folder=root / "private" / "runs",
+        ),
+        Lane(
+            name="open",
+            words=lambda out: ["simulate", str(opened), *source, "--out", str(out)],
+            sites=lambda out: out / "sites",
+            folder=root / "open" / "runs",
+        ),
+    )
+
+
+def main() -> int:
+    """Print one line per run and a summary; 1 if anything was lost, uncharged, or different."""
+    parser = argparse.ArgumentParser(description="kill real runs at random moments")
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="kill -9 in all (default 50)")
+    parser.add_argument("--interrupts", type=int, default=6, metavar="N", help="Ctrl-C in all (default 6)")
+    parser.add_argument(
+        "--seed", type=int, default=secrets.randbits(32), help="of the moments (default: random)"
+    )
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    sys.path.insert(0, str(ROOT))
+    with tempfile.TemporaryDirectory(prefix="wardround-chaos-") as folder:
+        for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "FLWR_HOME", "MPLCONFIGDIR"):
+            os.environ[variable] = str(Path(folder) / variable.lower())
+        both = lanes(Path(folder))
+        with ThreadPoolExecutor(len(both)) as pool:
+            started = [
+                pool.submit(drive, lane, -(-options.kills // 2), -(-options.interrupts // 2), options.seed)
+                for lane in both
+            ]
+            rows = [row for lane in started for row in lane.result()]
+    return summarise(rows, options.seed)
+
+
+def summarise(rows: list[Row], seed: int) -> int:
+    """The last lines, and the exit code."""
+    killed = sum(len(row.stops) for row in rows if row.name.startswith("k"))
+    interrupted = sum(len(row.stops) for row in rows if row.name.startswith("c"))
+    broken = [row for row in rows if row.violations]
+    print(
+        f"seed {seed}: {killed} kills and {interrupted} interrupts in {len(rows)} runs; {len(broken)} violations"
+    )
+    for row in broken:
+        print(row)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
