@@ -4,6 +4,7 @@ Flower's transport is not believed: which node belongs to which site is learned 
 and whatever a node sends counts only after admission. Sites are asked explicitly, by the roster; nobody is sampled.
 """
 
+import gc
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from wardround.common.learning.parameters import Parameters, to_bytes
 from wardround.server.admission import Admitted, Refused, admit
 from wardround.server.coordinator import Coordinator
 from wardround.server.study import RoundTask
+
+_YOUNG = 1  # garbage of recent rounds only: a full collection costs more than a small round
 
 RoundHook = Callable[[int], None]
 
@@ -153,6 +156,8 @@ class WardroundStrategy(Strategy):
         identifiers = list(grid.push_messages(outgoing))
         asked = [sites[message.metadata.dst_node_id] for message in outgoing]
         self._asked = dict(zip(identifiers, asked, strict=True))
+        # Flower's records refer to themselves: without this, updates of many rounds wait in memory.
+        gc.collect(_YOUNG)
         return _collect(grid, identifiers, self._waiting)
 
     def _by_site(self, replies: Iterable[Message]) -> Mapping[str, Message]:
