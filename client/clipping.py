@@ -1,21 +1,27 @@
 """Sums of clipped per-patient gradients, by Opacus' ghost clipping.
 
 The privacy unit is the patient: all rows of a patient form one loss and one gradient. Ghost clipping reads the
-norm of each patient's gradient from the activations and output gradients of each `Linear` in a first backward
-pass; a second backward pass, with each patient's loss scaled, gives the clipped sum. No per-patient gradient is
-ever stored. Opacus carries the hooks. The norms are computed here in float64: Opacus' own float32 Gram matrix
-for patients with several rows can lose a norm to cancellation, and a lost norm is not clipped.
+norm of each patient's gradient from the activations and output gradients of each `Linear` in a backward pass; no
+per-patient gradient is ever stored. Opacus carries the hooks. The norms are computed here in float64: Opacus' own
+float32 Gram matrix for patients with several rows can lose a norm to cancellation, and a lost norm is not clipped.
+
+The clipped sum is made of the very output gradients that were measured, scaled per patient, not of a second
+backward pass over scaled losses as in Opacus: weights can be crafted (rows of one layer alike, small inputs to a
+LayerNorm) that raise rounding errors above everything else. Scaling changes the rounding, so a second pass gives
+another gradient than the one whose norm was taken, hundreds of times larger than C.
 
 Assumes a model whose output for a patient depends on that patient only, which is checked by an allow-list of
 layers, and parameters that passed `common.learning.parameters.check_like`.
 
 Sources: Abadi et al. (2016), "Deep learning with differential privacy"; Li et al. (2022), "Large language models
-can be strong differentially private learners" (ghost clipping); Yousefpour et al. (2021), "Opacus".
+can be strong differentially private learners" (ghost clipping); Bu et al. (2023), "Differentially private
+optimization on large model at small cost" (book-keeping: no second pass); Yousefpour et al. (2021), "Opacus".
 """
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -37,7 +43,7 @@ _PATIENTS_AT_ONCE: Final = 64  # bounds the float64 copy of their activations
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch warns in both passes of ghost clipping that no input needs a gradient; none is used."""
+    """Torch warns that no input needs a gradient; none is used."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Full backward hook is firing", category=UserWarning)
         yield
@@ -62,7 +68,7 @@ class PatientClipper:
         self._outcome = outcome
         self._clipping_norm = clipping_norm
         self._parameters = [p for p in module.parameters() if p.requires_grad]
-        # The first pass needs only the hooks: asking for biases spares it the product for the large weights.
+        # The pass serves the hooks only: asking for biases spares it the product for the large weights.
         layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
         owned = ([p for p in layer.parameters() if p.requires_grad] for layer in layers)
         self._probes = [min(parameters, key=Tensor.numel) for parameters in owned if parameters]
@@ -72,9 +78,9 @@ class PatientClipper:
         """Sum over patients of gradient * min(1, C / norm of the gradient).
 
         Guarantees:
-            Each patient contributes a vector of norm at most C, up to float32 rounding: in the patient's own
-            backward pass (relative 2^-20 in ordinary models), in sums over the patient's K rows (K * 2^-13 C at
-            worst, see `_linear_norms`), and in the sum over n patients (at worst n * 2^-23 relative).
+            Each patient contributes a vector of norm at most C, whatever the weights, up to float32 rounding: of
+            the patient's own norm (relative 2^-20), in sums over the patient's K rows (K * 2^-13 C at worst, see
+            `_linear_norms`), and in the sum over n patients (at worst n * 2^-23 relative).
             A patient whose gradient is not finite, or overflows float32 on the way to its norm, contributes
             exactly nothing: the result is, bit for bit, that of `batch.take` of the others.
             An empty batch gives zeros.
@@ -86,32 +92,57 @@ class PatientClipper:
             One float32 tensor per trainable parameter, in module order.
         """
         while len(batch):
-            losses, norms = self._losses_and_norms(batch)
+            seen, norms = self._seen_and_norms(batch)
             usable = torch.isfinite(norms)
             if bool(usable.all()):
                 scales = self._clipping_norm / norms.clamp(min=self._clipping_norm)
-                return list(torch.autograd.grad(losses, self._parameters, scales.to(losses.dtype)))
-            # Weight zero would not do: zero times infinity in the second pass is NaN, for everybody.
+                sums = seen.weighted(scales.to(batch.inputs.dtype))
+                return [sums[parameter] for parameter in self._parameters]
+            # Weight zero would not do: zero times infinity is NaN, for everybody.
             batch = batch.take(usable.nonzero().squeeze(1))
         return [torch.zeros_like(parameter) for parameter in self._parameters]
 
-    def _losses_and_norms(self, batch: TensorBatch) -> tuple[Tensor, Tensor]:
-        with _ghost_hooks(self._module) as hooks:
+    def _seen_and_norms(self, batch: TensorBatch) -> "tuple[_Seen, Tensor]":
+        seen = _Seen()
+        with _ghost_hooks(self._module, seen) as hooks:
             losses = patient_losses(self._module(batch.inputs), batch, self._outcome)
-            torch.autograd.grad(losses.sum(), self._probes, retain_graph=True)
+            torch.autograd.grad(losses.sum(), self._probes)
             norms: Tensor = hooks.get_norm_sample()
-        return losses, norms
+        return seen, norms
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a backward pass showed: of each layer its inputs and output gradients, (n, d) and (n, m) or by rows."""
+
+    layers: list[tuple[nn.Linear, Tensor, Tensor]] = field(default_factory=list, repr=False)
+
+    def norms(self, layer: nn.Linear, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
+        """Opacus' hook: keep both, and give the norms."""
+        self.layers.append((layer, activations[0], backprops))
+        return _linear_norms(layer, activations, backprops)
+
+    def weighted(self, scales: Tensor) -> dict[Tensor, Tensor]:
+        """Of each trainable parameter the sum over patients of scale * gradient; scales (n,)."""
+        sums: dict[Tensor, Tensor] = {}
+        for layer, inputs, outputs in self.layers:
+            scaled = (_by_row(outputs) * scales[:, None, None]).flatten(0, 1)
+            if layer.weight.requires_grad:
+                sums[layer.weight] = scaled.T @ inputs.flatten(0, -2)
+            if layer.bias is not None and layer.bias.requires_grad:
+                sums[layer.bias] = scaled.sum(dim=0)
+        return sums
 
 
 @contextmanager
-def _ghost_hooks(module: nn.Module) -> Iterator["GradSampleHooksFastGradientClipping"]:
+def _ghost_hooks(module: nn.Module, seen: _Seen) -> Iterator["GradSampleHooksFastGradientClipping"]:
     """Opacus' hooks for one pass. Afterwards, also after an error, neither they nor activations are left."""
     from opacus.grad_sample import (
         GradSampleHooksFastGradientClipping,
     )  # on first private use: it takes seconds
 
     hooks = GradSampleHooksFastGradientClipping(module, loss_reduction="sum")
-    hooks.NORM_SAMPLERS = {nn.Linear: _linear_norms}
+    hooks.NORM_SAMPLERS = {nn.Linear: seen.norms}
     try:
         yield hooks
     finally:

@@ -8,6 +8,7 @@ from torch import nn
 
 from wardround.client.clipping import PatientClipper
 from wardround.common.learning.batches import TensorBatch
+from wardround.common.study.outcomes import ClassOutcome
 
 
 @pytest.mark.parametrize("most_rows", [1, 4])
@@ -102,3 +103,43 @@ def test_rounding_of_rows_that_cancel_beyond_float32_stays_below_the_clipping_no
     clipping_norm = float(one_by_one(module, OUTCOMES["continuous"], batch).norm()) / 2
     found = flat(PatientClipper(module, OUTCOMES["continuous"], clipping_norm).sum(batch))
     assert float(found.norm()) <= clipping_norm * 1.01
+
+
+def one_loud_rounding(kind: str) -> nn.Module:
+    """Weights that raise rounding above the gradient: alike rows that a sum to zero meets, behind a LayerNorm.
+
+    The true gradient of the first layer is next to nothing. What float32 leaves of `alike rows x (1 - 1)` is
+    magnified by large weights and by the LayerNorm of small inputs, and is another number in every pass.
+    """
+    generator = np.random.default_rng(0)
+    first, last = nn.Linear(1000, 64), nn.Linear(64, 4 if kind == "class" else 1)
+    middle = [nn.Linear(64, 64), nn.LayerNorm(64, elementwise_affine=False), nn.ReLU()]
+    alike = last if kind == "class" else middle[0]
+    module = nn.Sequential(
+        first,
+        nn.LayerNorm(64, elementwise_affine=False),
+        nn.ReLU(),
+        *(middle if kind == "deep" else []),
+        last,
+    )
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.from_numpy(generator.normal(size=parameter.shape)))
+        first.weight.zero_()
+        first.bias.mul_(1e-4)
+        loud = torch.from_numpy(np.sign(generator.normal(size=64)) * 8192.0)
+        assert isinstance(alike, nn.Linear)
+        alike.weight.copy_(loud.float().expand(alike.weight.shape))
+        last.bias.zero_()
+    return module
+
+
+@pytest.mark.parametrize("kind", ["class", "deep"])
+def test_rounding_that_crafted_weights_magnify_is_clipped_with_the_rest(kind: str) -> None:
+    outcome = ClassOutcome(column="y", classes=("a", "b", "c", "d"), source="test")
+    chosen = outcome if kind == "class" else OUTCOMES["binary"]
+    module = one_loud_rounding(kind)
+    one = TensorBatch(inputs=torch.full((1, 1000), 5.0), mask=None, value=torch.zeros(1), event=None)
+    for clipping_norm in np.geomspace(1e-3, 0.9, 15):
+        total = flat(PatientClipper(module, chosen, float(clipping_norm)).sum(one))
+        assert float(total.norm()) <= clipping_norm * (1 + 1e-5)
