@@ -1,0 +1,90 @@
+"""Envelopes in Flower's records: bytes in, the same bytes out, and nothing else is looked at."""
+
+import pickle
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wardround.common.errors import TrustError
+from wardround.common.flower.internals import become_task, deliver, name_message
+from wardround.common.flower.records import pack, unpack
+
+KEY = "envelope"
+
+
+def sent(content: RecordDict) -> RecordDict:
+    """What arrives at the other end of Flower."""
+    become_task()
+    message = Message(content, 11, "train")
+    name_message(message)
+    return deliver(message).content
+
+
+@given(st.binary(max_size=400))
+def test_an_envelope_comes_back_byte_for_byte(envelope: bytes) -> None:
+    assert unpack(pack(envelope)) == envelope
+    assert unpack(sent(pack(envelope))) == envelope
+
+
+def test_a_large_envelope_comes_back_too() -> None:
+    envelope = np.random.default_rng(0).bytes(20_000_000)
+    assert unpack(sent(pack(envelope))) == envelope
+
+
+def test_whatever_else_a_message_carries_is_not_looked_at() -> None:
+    content = pack(b"the envelope")
+    content["metrics"] = MetricRecord({"num-examples": 10**9, "loss": float("nan")})
+    content["config"] = ConfigRecord({"round": 99, "trust-me": True})
+    content["arrays"] = ArrayRecord({"w": Array(np.full(3, np.nan, np.float32))})
+    content.array_records[KEY]["second"] = Array(np.zeros(3, np.uint8))
+    assert unpack(sent(content)) == b"the envelope"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        RecordDict(),
+        RecordDict({"arrays": pack(b"x").array_records[KEY]}),
+        RecordDict({KEY: ArrayRecord()}),
+        RecordDict({KEY: ArrayRecord({"other": Array(np.zeros(3, np.uint8))})}),
+        RecordDict({KEY: MetricRecord({KEY: 1})}),
+        RecordDict({KEY: ConfigRecord({KEY: b"bytes in a configuration"})}),
+        RecordDict({"metrics": MetricRecord({"num-examples": 12})}),
+    ],
+    ids=["empty", "other name", "no array", "other array", "metric", "config", "metrics only"],
+)
+def test_a_message_without_an_envelope_is_refused(content: RecordDict) -> None:
+    with pytest.raises(TrustError, match="expected one envelope"):
+        unpack(sent(content))
+
+
+class Bomb:
+    """Unpickling it would be seen."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('unpickled')",)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        Array(np.zeros(3, np.float32)),
+        Array(np.zeros(0, np.uint8)),
+        Array(dtype="uint8", shape=(3,), stype="numpy.ndarray", data=b"no numpy file"),
+        Array(dtype="O", shape=(1,), stype="numpy.ndarray", data=pickle.dumps(Bomb())),
+        Array(dtype="uint8", shape=(3,), stype="", data=b"abc"),
+    ],
+    ids=["floats", "no bytes", "not what it says", "a pickle", "nameless"],
+)
+def test_another_serialisation_is_refused_without_reading_it(array: Array) -> None:
+    with pytest.raises(TrustError):
+        unpack(sent(RecordDict({KEY: ArrayRecord({KEY: array})})))
+
+
+def test_a_lie_about_shape_and_type_changes_nothing() -> None:
+    honest = pack(b"the envelope").array_records[KEY][KEY]
+    lying = Array(dtype="float64", shape=(10**9, 10**9), stype=honest.stype, data=honest.data)
+    assert unpack(sent(RecordDict({KEY: ArrayRecord({KEY: lying})}))) == b"the envelope"
