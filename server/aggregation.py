@@ -71,8 +71,9 @@ def weighted_mean(updates: Rows, weights: NDArray[np.floating]) -> Vector:
     """The mean of (K, d) rows under (K,) weights, summed in float64 from the first row to the last."""
     shares = weights.astype(np.float64) / math.fsum(weights)
     total = np.zeros(updates.shape[1])
+    weighted = np.empty_like(total)
     for row, share in zip(updates, shares, strict=True):
-        total += np.multiply(row, share, dtype=np.float64)
+        total += np.multiply(row, share, out=weighted, dtype=np.float64)
     return total
 
 
