@@ -186,7 +186,8 @@ def _split(chosen: argparse.Namespace) -> int:
     from wardround.client.sitefile import FirstPolicy
     from wardround.simulations.splitting import TABLE, split_table
 
-    frame = _read(chosen.table, chosen.site_column)
+    # No cell changes on its way to a hospital: a patient or a hospital may be called NA.
+    frame = _read(chosen.table, *_read(chosen.table).columns)
     first = FirstPolicy(
         site=chosen.site_column, table=Path(TABLE), cohort=chosen.cohort, epsilon_cap=chosen.epsilon_cap
     )

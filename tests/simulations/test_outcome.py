@@ -1,0 +1,95 @@
+"""What a run may claim: privacy from ledgers and protocol, never from how well it went."""
+
+import json
+import math
+from dataclasses import replace
+from importlib.metadata import version
+
+import pytest
+from tests.runs import (
+    TAKING_PART,
+    new_folder,
+    open_run,
+    private_run,
+    private_study,
+    simulate,
+    table,
+    write,
+)
+
+from wardround.common.formats import canonical, digest
+from wardround.common.privacy.accounting import epsilon, second_opinion
+from wardround.common.privacy.events import decode
+from wardround.common.study.reader import load
+from wardround.common.study.schema import DRAFTED
+from wardround.simulations.outcome import SERVER
+from wardround.simulations.results import Results
+from wardround.simulations.runfolder import code_digest, file_digest
+
+
+def private() -> Results:
+    return Results.load(private_run() / "results.json")
+
+
+def test_epsilon_is_that_of_all_noisy_steps_of_the_run() -> None:
+    """Six full-batch steps at noise 4: one Gaussian with mu = sqrt(6) / 4."""
+    events = [private_study().event()] * 3
+    assert {row.value for row in private().epsilon} == {epsilon(events, 1e-5)}
+    assert private().epsilon[0].value == pytest.approx(second_opinion(events, 1e-5), abs=0.02)
+    assert {row.adversary for row in private().epsilon} == {SERVER}
+
+
+def test_the_kept_ledger_extract_says_the_same() -> None:
+    sites = json.loads((private_run() / "ledger.json").read_text())["sites"]
+    assert set(sites) == {*TAKING_PART}
+    for row in private().epsilon:
+        events = [decode(event) for event in sites[row.site]["spent"]]
+        assert epsilon(events, private().delta) == row.value
+
+
+def test_only_a_mechanism_with_public_constants_is_called_private() -> None:
+    assert private().training_private
+    assert not Results.load(open_run() / "results.json").training_private
+    assert not private().evaluation_private
+
+
+def test_without_privacy_epsilon_is_infinite() -> None:
+    assert {row.value for row in Results.load(open_run() / "results.json").epsilon} == {math.inf}
+
+
+def test_constants_drafted_from_the_table_void_the_claim() -> None:
+    protocol = private_study()
+    features = (replace(protocol.features[0], source=DRAFTED), *protocol.features[1:])
+    folder = new_folder()
+    said = simulate(*write(folder, replace(protocol, features=features), table()), folder / "run")
+    results = Results.load(folder / "run" / "results.json")
+    assert (results.training_private, results.drafted) == (False, True)
+    assert "NOT private" in said.out
+    assert any("drafted from this table" in note for note in results.notes)
+
+
+def test_folds_are_paid_for() -> None:
+    """Two folds are two studies: twice the steps for every patient pool."""
+    folder = new_folder()
+    said = simulate(*write(folder, private_study(), table()), folder / "run", "--folds", "2")
+    assert said.code == 0, said.err
+    results = Results.load(folder / "run" / "results.json")
+    assert {row.value for row in results.epsilon} == {epsilon([private_study().event()] * 6, 1e-5)}
+    assert any("all of them together" in note for note in results.notes)
+
+
+def test_a_run_names_its_protocol_its_data_and_its_code() -> None:
+    results = Results.load(open_run() / "results.json")
+    assert results.protocol_digest == load(open_run() / "study.toml").digest
+    assert results.code_digest == code_digest()
+    assert results.code_version == version("wardround")
+    patients = open_run().parent / "patients.csv"
+    assert results.data_digest == digest(canonical([file_digest(patients), "hospital"]))
+
+
+def test_patients_are_counted_as_patients_and_left_out_sites_are_counted() -> None:
+    results = Results.load(open_run() / "results.json")
+    assert {row.site: row.patients for row in results.cohorts} == {"north": 60, "south": 50, "west": 44}
+    assert all(0 < row.held_out < row.patients for row in results.cohorts)
+    assert results.left_out_sites == 1
+    assert results.imagined_sites
