@@ -85,11 +85,13 @@ def test_sites_that_do_not_answer_on_ray_end_the_study_within_the_limit(
 
 
 INTERRUPTED = """
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
 from tests.studies import small_federation, small_protocol
 from wardround.simulations.federation import run_federation
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 federation = replace(small_federation(Path(sys.argv[1]), small_protocol(rounds=100000)), backend="ray")
 try:
     run_federation(federation, on_round=lambda number, _: print(number, flush=True))
