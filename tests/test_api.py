@@ -74,7 +74,7 @@ def test_a_raw_table_is_predicted_patient_by_patient(run: "wardround.Run") -> No
     assert list(made.columns) == ["no", "yes"]
     np.testing.assert_allclose(made.sum(axis=1), 1)
     answer = raw.drop_duplicates("patient").set_index("patient")["response"]
-    assert auc((answer == "yes").to_numpy(np.float64), made["yes"].to_numpy()) > 0.8
+    assert auc(np.asarray(answer == "yes", np.float64), made["yes"].to_numpy()) > 0.8
 
 
 def test_neither_order_nor_company_of_patients_changes_a_prediction(run: "wardround.Run") -> None:
