@@ -2,13 +2,14 @@
 
 The privacy unit is the patient: all rows of a patient form one loss and one gradient. Ghost clipping reads the
 norm of each patient's gradient from the activations and output gradients of each `Linear` in a backward pass; no
-per-patient gradient is ever stored. Opacus carries the hooks. The norms are computed here in float64: Opacus' own
-float32 Gram matrix for patients with several rows can lose a norm to cancellation, and a lost norm is not clipped.
+per-patient gradient is ever stored. Opacus carries the hooks; what they do here differs from Opacus in two points,
+because weights can be crafted (alike rows in one layer, small inputs to a LayerNorm) that raise rounding errors
+above everything else:
 
-The clipped sum is made of the very output gradients that were measured, scaled per patient, not of a second
-backward pass over scaled losses as in Opacus: weights can be crafted (rows of one layer alike, small inputs to a
-LayerNorm) that raise rounding errors above everything else. Scaling changes the rounding, so a second pass gives
-another gradient than the one whose norm was taken, hundreds of times larger than C.
+- The clipped sum is made of the very output gradients whose norms were taken, scaled per patient. A second backward
+  pass over scaled losses rounds otherwise: it was seen to give a patient 577 C.
+- All of it is computed in float64. In float32 a matrix product rounds a patient's row differently when another
+  patient joins, and the sum over the others was seen to move by 27 C.
 
 Assumes a model whose output for a patient depends on that patient only, which is checked by an allow-list of
 layers, and parameters that passed `common.learning.parameters.check_like`.
@@ -18,6 +19,7 @@ can be strong differentially private learners" (ghost clipping); Bu et al. (2023
 optimization on large model at small cost" (book-keeping: no second pass); Yousefpour et al. (2021), "Opacus".
 """
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +39,7 @@ if TYPE_CHECKING:
     from opacus.grad_sample import GradSampleHooksFastGradientClipping
 
 _ROWWISE: Final = (nn.Sequential, nn.Linear, nn.LayerNorm, nn.ReLU)
-_CANCELLATION: Final = 2.0**-10
-_PATIENTS_AT_ONCE: Final = 64  # bounds the float64 copy of their activations
+_CANCELLATION: Final = 2.0**-20
 
 
 @contextmanager
@@ -64,12 +65,13 @@ class PatientClipper:
     def __init__(self, module: nn.Module, outcome: Outcome, clipping_norm: float) -> None:
         positive(clipping_norm=clipping_norm)
         _check_layers(module)
-        self._module = module.train()
+        self._source = module
+        self._module = copy.deepcopy(module).double().train()
         self._outcome = outcome
         self._clipping_norm = clipping_norm
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        self._parameters = [p for p in self._module.parameters() if p.requires_grad]
         # The pass serves the hooks only: asking for biases spares it the product for the large weights.
-        layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+        layers = (layer for layer in self._module.modules() if isinstance(layer, nn.Linear))
         owned = ([p for p in layer.parameters() if p.requires_grad] for layer in layers)
         self._probes = [min(parameters, key=Tensor.numel) for parameters in owned if parameters]
 
@@ -78,9 +80,8 @@ class PatientClipper:
         """Sum over patients of gradient * min(1, C / norm of the gradient).
 
         Guarantees:
-            Each patient contributes a vector of norm at most C, whatever the weights, up to float32 rounding: of
-            the patient's own norm (relative 2^-20), in sums over the patient's K rows (K * 2^-13 C at worst, see
-            `_linear_norms`), and in the sum over n patients (at worst n * 2^-23 relative).
+            Each patient contributes a vector of norm at most C (1 + 2^-20), and what the others contribute does
+            not depend on this patient: up to float64 rounding, and the rounding of the result to float32.
             A patient whose gradient is not finite, or overflows float32 on the way to its norm, contributes
             exactly nothing: the result is, bit for bit, that of `batch.take` of the others.
             An empty batch gives zeros.
@@ -91,23 +92,31 @@ class PatientClipper:
         Returns:
             One float32 tensor per trainable parameter, in module order.
         """
+        self._take_over()
+        batch = batch.in_float64()
         while len(batch):
             seen, norms = self._seen_and_norms(batch)
             usable = torch.isfinite(norms)
             if bool(usable.all()):
                 scales = self._clipping_norm / norms.clamp(min=self._clipping_norm)
-                sums = seen.weighted(scales.to(batch.inputs.dtype))
-                return [sums[parameter] for parameter in self._parameters]
+                sums = seen.weighted(scales.double())
+                return [sums[parameter].float() for parameter in self._parameters]
             # Weight zero would not do: zero times infinity is NaN, for everybody.
             batch = batch.take(usable.nonzero().squeeze(1))
-        return [torch.zeros_like(parameter) for parameter in self._parameters]
+        return [torch.zeros_like(parameter, dtype=torch.float32) for parameter in self._parameters]
+
+    def _take_over(self) -> None:
+        """The values of the given module as they are now."""
+        with torch.no_grad():
+            for own, given in zip(self._module.parameters(), self._source.parameters(), strict=True):
+                own.copy_(given)
 
     def _seen_and_norms(self, batch: TensorBatch) -> "tuple[_Seen, Tensor]":
         seen = _Seen()
         with _ghost_hooks(self._module, seen) as hooks:
             losses = patient_losses(self._module(batch.inputs), batch, self._outcome)
             torch.autograd.grad(losses.sum(), self._probes)
-            norms: Tensor = hooks.get_norm_sample()
+            norms: Tensor = hooks.get_norm_sample().float()
         return seen, norms
 
 
@@ -153,11 +162,11 @@ def _ghost_hooks(module: nn.Module, seen: _Seen) -> Iterator["GradSampleHooksFas
 
 
 def _linear_norms(layer: nn.Linear, activations: list[Tensor], backprops: Tensor) -> dict[Tensor, Tensor]:
-    """Norm of each patient's gradient of a `Linear`, shape (n,), float64, so that no finite norm overflows.
+    """Norm of each patient's gradient of a `Linear`, shape (n,).
 
     With rows k of one patient, input a_k and output gradient g_k, the weight's gradient is sum g_k a_k^T and its
-    squared norm is sum_kl (g_k.g_l)(a_k.a_l). Where rows cancel, float32 rounding of the gradient itself is of the
-    order 2^-24 K sum |g_k||a_k|; the norm is therefore never taken smaller than 2^-10 of that sum.
+    squared norm is sum_kl (g_k.g_l)(a_k.a_l). Where rows cancel, rounding makes the root of that as wrong as 2^-26 of
+    sum |g_k||a_k|; the norm is therefore never taken smaller than 2^-20 of that sum.
 
     Args:
         layer: The layer.
@@ -187,23 +196,18 @@ def _weight_norms(a: Tensor, g: Tensor) -> Tensor:
 
 def _bias_norms(g: Tensor) -> Tensor:
     mass = _lengths(g).sum(dim=1)
-    total: Tensor = torch.linalg.vector_norm(g.double().sum(dim=1), dim=-1)
+    total: Tensor = torch.linalg.vector_norm(g.sum(dim=1), dim=-1)
     return torch.maximum(total, _CANCELLATION * mass)
 
 
 def _lengths(rows: Tensor) -> Tensor:
-    # Float32 inside is fast and good to 2^-20; above 1e19 it gives infinity, and the patient is left out.
     lengths: Tensor = torch.linalg.vector_norm(rows, dim=-1)
-    return lengths.double()
+    return lengths
 
 
 def _gram(rows: Tensor) -> Tensor:
     """Products of each patient's rows with each other: (n, K, d) to (n, K, K)."""
-    gram = torch.empty(len(rows), rows.shape[1], rows.shape[1], dtype=torch.float64)
-    for start in range(0, len(rows), _PATIENTS_AT_ONCE):
-        part = rows[start : start + _PATIENTS_AT_ONCE].double()
-        torch.bmm(part, part.transpose(1, 2), out=gram[start : start + _PATIENTS_AT_ONCE])
-    return gram
+    return torch.bmm(rows, rows.transpose(1, 2))
 
 
 def _check_layers(module: nn.Module) -> None:

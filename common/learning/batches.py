@@ -4,7 +4,7 @@ Patients with one row each give inputs (n, d). Otherwise rows are padded with ze
 tells rows from padding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +53,10 @@ class TensorBatch:
             value=self.value[index],
             event=None if self.event is None else self.event[index],
         )
+
+    def in_float64(self) -> "TensorBatch":
+        """The same patients, inputs in float64. Targets stay: times meet their cut points in float32 everywhere."""
+        return replace(self, inputs=self.inputs.double())
 
     def per_row(self, values: Tensor) -> Tensor:
         """Values (n,) of patients, repeated for their rows: (n,) or (n, K)."""

@@ -97,7 +97,7 @@ def test_a_gradient_left_over_where_rows_almost_cancel_is_still_clipped(width: f
     assert found <= 1.01
 
 
-@pytest.mark.parametrize("width", [1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("width", [1e-2, 1e-4, 1e-6, 1e-7])
 def test_rounding_of_rows_that_cancel_beyond_float32_stays_below_the_clipping_norm(width: float) -> None:
     module, batch = almost_cancelling(width)
     clipping_norm = float(one_by_one(module, OUTCOMES["continuous"], batch).norm()) / 2
@@ -105,19 +105,19 @@ def test_rounding_of_rows_that_cancel_beyond_float32_stays_below_the_clipping_no
     assert float(found.norm()) <= clipping_norm * 1.01
 
 
-def one_loud_rounding(kind: str) -> nn.Module:
+def one_loud_rounding(kind: str, *, n_inputs: int = 1000, hidden: int = 64) -> nn.Module:
     """Weights that raise rounding above the gradient: alike rows that a sum to zero meets, behind a LayerNorm.
 
     The true gradient of the first layer is next to nothing. What float32 leaves of `alike rows x (1 - 1)` is
     magnified by large weights and by the LayerNorm of small inputs, and is another number in every pass.
     """
     generator = np.random.default_rng(0)
-    first, last = nn.Linear(1000, 64), nn.Linear(64, 4 if kind == "class" else 1)
-    middle = [nn.Linear(64, 64), nn.LayerNorm(64, elementwise_affine=False), nn.ReLU()]
+    first, last = nn.Linear(n_inputs, hidden), nn.Linear(hidden, 4 if kind == "class" else 1)
+    middle = [nn.Linear(hidden, hidden), nn.LayerNorm(hidden, elementwise_affine=False), nn.ReLU()]
     alike = last if kind == "class" else middle[0]
     module = nn.Sequential(
         first,
-        nn.LayerNorm(64, elementwise_affine=False),
+        nn.LayerNorm(hidden, elementwise_affine=False),
         nn.ReLU(),
         *(middle if kind == "deep" else []),
         last,
@@ -127,7 +127,7 @@ def one_loud_rounding(kind: str) -> nn.Module:
             parameter.copy_(torch.from_numpy(generator.normal(size=parameter.shape)))
         first.weight.zero_()
         first.bias.mul_(1e-4)
-        loud = torch.from_numpy(np.sign(generator.normal(size=64)) * 8192.0)
+        loud = torch.from_numpy(np.sign(generator.normal(size=hidden)) * 8192.0)
         assert isinstance(alike, nn.Linear)
         alike.weight.copy_(loud.float().expand(alike.weight.shape))
         last.bias.zero_()
@@ -143,3 +143,28 @@ def test_rounding_that_crafted_weights_magnify_is_clipped_with_the_rest(kind: st
     for clipping_norm in np.geomspace(1e-3, 0.9, 15):
         total = flat(PatientClipper(module, chosen, float(clipping_norm)).sum(one))
         assert float(total.norm()) <= clipping_norm * (1 + 1e-5)
+
+
+def test_another_patient_does_not_change_how_the_others_are_rounded() -> None:
+    # Matrix products round a row by its place and by the number of rows; crafted weights magnify that.
+    outcome = ClassOutcome(column="y", classes=("a", "b", "c", "d"), source="test")
+    generator = np.random.default_rng(1)
+    worst = 0.0
+    for n_inputs, hidden, n in ((333, 33, 400), (1000, 33, 129), (3000, 33, 601), (100, 33, 21)):
+        module = one_loud_rounding("class", n_inputs=n_inputs, hidden=hidden)
+        with torch.no_grad():
+            weights, *_, bias = module.parameters()
+            weights.copy_(torch.from_numpy(generator.normal(0, 1e-4 / n_inputs**0.5, weights.shape)))
+            bias.copy_(torch.from_numpy(generator.normal(size=bias.shape)))
+        batch = TensorBatch(
+            inputs=torch.from_numpy(generator.normal(0, 2, (n, n_inputs)).astype(np.float32)),
+            mask=None,
+            value=torch.from_numpy(generator.integers(0, 4, n).astype(np.float32)),
+            event=None,
+        )
+        clipper = PatientClipper(module, outcome, 0.01)
+        everybody = flat(clipper.sum(batch))
+        for left_out in (0, n // 2, n - 1):
+            others = torch.tensor([i for i in range(n) if i != left_out])
+            worst = max(worst, float((everybody - flat(clipper.sum(batch.take(others)))).norm()))
+    assert worst <= 0.01 * (1 + 1e-4)
