@@ -80,14 +80,17 @@ class ReleaseDoor:
     def charge(self, protocol: StudyProtocol, round_: int, attempt: int, base_model: str) -> Receipt:
         """Charge one attempt, durably, before any patient is read for it.
 
-        A release without privacy is charged once per study: after it epsilon is infinite, and no further charge
-        could say more.
+        A release without privacy is charged once per reservation: after it epsilon is infinite, and no further
+        charge could say more.
 
         Raises:
-            TrustError: The attempt is a replay, out of order, or beyond the reservation.
+            TrustError: The attempt is a replay or out of order.
+            PrivacyError: It is beyond the reservation, or there is none.
         """
-        if not (_unlimited(protocol) and self._ledger.spent(protocol.study.name)):
-            self._ledger.spend(protocol.study.name, protocol.digest, round_, attempt, base_model)
+        key = protocol.study.name, protocol.digest
+        said_already = _unlimited(protocol) and self._ledger.has_open(*key) and self._ledger.last(*key)
+        if not said_already:
+            self._ledger.spend(*key, round_, attempt, base_model)
         sequence, head = self._ledger.head
         return Receipt(event=protocol.event(), ledger_seq=sequence, ledger_head=head)
 

@@ -1,0 +1,264 @@
+"""The release door: what it reserves, charges, keeps and refuses. The order on disk is in `test_release_order`."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.studies import hospital, private_protocol, renamed, small_protocol
+
+from wardround.client.policy import CohortKind, SitePolicy
+from wardround.client.release import ReleaseDoor
+from wardround.common.errors import PolicyRefusal, PrivacyError, TrustError
+from wardround.common.formats import digest
+from wardround.common.privacy.accounting import epsilon
+from wardround.common.privacy.events import DpEvent, GaussianSteps, NonPrivate
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.identity import SigningKey
+from wardround.common.trust.ledger import Ledger
+
+DELTA = 1e-5
+STUDY = private_protocol(rounds=4, attempts=2)
+MODEL = digest(b"base model")
+REPLY = b"a signed reply"
+
+
+class Site:
+    """A site's folder; its door can be opened again and again, as after a restart."""
+
+    def __init__(self, root: Path, *, cohort: CohortKind = "private", cap: float = 1e9) -> None:
+        self.folder = hospital(root, "north", seed=1, cohort=cohort, epsilon_cap=cap).folder
+        self.policy = SitePolicy.load(self.folder / "site.toml")
+        self.outbox = self.folder / "outbox"
+        self.outbox.mkdir()
+        self.key = SigningKey.generate()
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[ReleaseDoor, Ledger]]:
+        with Ledger.open(self.policy.ledger, self.key, self.policy.head, pool=self.policy.pool) as ledger:
+            yield ReleaseDoor(self.policy, ledger, self.outbox), ledger
+
+    def kept(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(self.outbox.iterdir())}
+
+
+def price(releases: int, protocol: StudyProtocol = STUDY) -> float:
+    """Epsilon of some releases of the study."""
+    event = protocol.event()
+    assert isinstance(event, GaussianSteps)
+    return epsilon([replace(event, steps=event.steps * releases)], DELTA)
+
+
+def steps(events: list[DpEvent]) -> int:
+    return sum(event.steps for event in events if isinstance(event, GaussianSteps))
+
+
+def test_a_cap_of_exactly_the_price_allows_the_study(tmp_path: Path) -> None:
+    with Site(tmp_path, cap=price(8)).open() as (door, ledger):
+        door.reserve(STUDY)
+        assert steps(ledger.exposure()) == 8
+
+
+def test_a_cap_one_digit_below_the_price_refuses_and_reserves_nothing(tmp_path: Path) -> None:
+    with Site(tmp_path, cap=price(8) - 1e-4).open() as (door, ledger):
+        with pytest.raises(PolicyRefusal, match=r"lifetime cap is .* and 0 is in use"):
+            door.reserve(STUDY)
+        assert ledger.exposure() == []
+
+
+def test_an_open_reservation_counts_in_full_and_a_closed_one_as_spent(tmp_path: Path) -> None:
+    other = renamed(STUDY, "other")
+    with Site(tmp_path, cap=price(9)).open() as (door, ledger):
+        door.reserve(STUDY)
+        door.charge(STUDY, 1, 1, MODEL)
+        with pytest.raises(PolicyRefusal):  # 8 reserved and 8 asked
+            door.reserve(other)
+        door.close(STUDY)
+        door.reserve(other)  # 1 spent and 8 asked
+        assert steps(ledger.exposure()) == 9
+
+
+@pytest.mark.parametrize("cohort", ["public", "synthetic"])
+def test_patients_that_anybody_may_read_have_no_cap(tmp_path: Path, cohort: CohortKind) -> None:
+    with Site(tmp_path, cohort=cohort, cap=1e-3).open() as (door, ledger):
+        door.reserve(STUDY)
+        assert steps(ledger.exposure()) == 8
+
+
+def test_reserving_again_adds_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path, cap=price(8))
+    for _ in range(2):
+        with site.open() as (door, ledger):
+            door.reserve(STUDY)
+            door.reserve(STUDY)
+            assert steps(ledger.exposure()) == 8
+
+
+def test_a_finished_study_is_not_reserved_again_by_itself(tmp_path: Path) -> None:
+    with Site(tmp_path).open() as (door, ledger):
+        door.reserve(STUDY)
+        door.close(STUDY)
+        with pytest.raises(PrivacyError, match="finished"):
+            door.reserve(STUDY)
+        assert ledger.exposure() == []
+
+
+def test_a_study_that_begins_anew_pays_on_top_of_what_it_spent(tmp_path: Path) -> None:
+    with Site(tmp_path, cap=price(10)).open() as (door, ledger):
+        door.reserve_anew(STUDY)
+        door.charge(STUDY, 1, 1, MODEL)
+        door.charge(STUDY, 2, 1, MODEL)
+        door.reserve_anew(STUDY)  # the first run was abandoned; 2 spent and 8 asked
+        assert steps(ledger.exposure()) == 10
+        door.charge(STUDY, 1, 1, MODEL)
+        assert steps(ledger.spent()) == 3
+
+
+def test_a_study_that_may_not_begin_anew_stays_closed(tmp_path: Path) -> None:
+    with Site(tmp_path, cap=price(9)).open() as (door, ledger):
+        door.reserve_anew(STUDY)
+        door.charge(STUDY, 1, 1, MODEL)
+        door.charge(STUDY, 1, 2, MODEL)
+        with pytest.raises(PolicyRefusal):  # 2 spent and 8 asked
+            door.reserve_anew(STUDY)
+        assert not ledger.has_open(STUDY.study.name, STUDY.digest)
+        assert steps(ledger.exposure()) == 2
+        with pytest.raises(PrivacyError):
+            door.charge(STUDY, 2, 1, MODEL)
+
+
+def test_nothing_is_charged_without_a_reservation(tmp_path: Path) -> None:
+    with Site(tmp_path).open() as (door, ledger):
+        with pytest.raises(PrivacyError, match="no reservation"):
+            door.charge(STUDY, 1, 1, MODEL)
+        assert ledger.spent() == []
+
+
+def test_an_attempt_that_was_charged_and_not_answered_is_charged_once(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    receipts = []
+    for _ in range(2):
+        with site.open() as (door, ledger):
+            door.reserve(STUDY)
+            receipts.append(door.charge(STUDY, 1, 1, MODEL))
+            assert steps(ledger.spent()) == 1
+    assert receipts[0] == receipts[1]
+
+
+def test_a_receipt_names_the_ledgers_entry_of_the_charge(tmp_path: Path) -> None:
+    with Site(tmp_path).open() as (door, ledger):
+        door.reserve(STUDY)
+        receipt = door.charge(STUDY, 1, 1, MODEL)
+        assert (receipt.ledger_seq, receipt.ledger_head) == ledger.head
+        assert receipt.event == STUDY.event()
+
+
+def test_an_answered_attempt_is_never_charged_or_answered_anew(tmp_path: Path) -> None:
+    with Site(tmp_path).open() as (door, ledger):
+        door.reserve(STUDY)
+        door.charge(STUDY, 1, 1, MODEL)
+        assert door.let_go(STUDY, 1, 1, REPLY) == REPLY
+        with pytest.raises(TrustError):
+            door.charge(STUDY, 1, 1, MODEL)
+        assert door.sent(STUDY, 1, 1) == REPLY
+        assert steps(ledger.spent()) == 1
+
+
+def test_a_reply_is_kept_for_its_owner_only_and_the_one_before_is_dropped(tmp_path: Path) -> None:
+    site, other = Site(tmp_path), renamed(STUDY, "other")
+    with site.open() as (door, _):
+        for protocol in (other, STUDY):
+            door.reserve(protocol)
+            door.charge(protocol, 1, 1, MODEL)
+            door.let_go(protocol, 1, 1, REPLY)
+        door.charge(STUDY, 1, 2, MODEL)
+        door.let_go(STUDY, 1, 2, b"the next reply")
+    assert site.kept() == {
+        f"{STUDY.digest[:16]}-1-2.reply": b"the next reply",
+        f"{other.digest[:16]}-1-1.reply": REPLY,
+    }
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in site.outbox.iterdir()}
+    assert modes == {0o600}
+
+
+def test_a_reply_that_was_kept_and_never_left_is_not_sent_later(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with site.open() as (door, _):
+        door.reserve(STUDY)
+        door.charge(STUDY, 1, 1, MODEL)
+    (site.outbox / f"{STUDY.digest[:16]}-1-1.reply").write_bytes(b"a crash fell before its settlement")
+    with site.open() as (door, _):
+        assert door.sent(STUDY, 1, 1) is None
+        assert door.let_go(STUDY, 1, 1, REPLY) == REPLY
+        assert door.sent(STUDY, 1, 1) == REPLY
+
+
+def test_a_reply_without_a_charge_does_not_leave(tmp_path: Path) -> None:
+    with Site(tmp_path).open() as (door, ledger):
+        with pytest.raises(PrivacyError):
+            door.let_go(STUDY, 1, 1, REPLY)
+        door.reserve(STUDY)
+        with pytest.raises(TrustError):
+            door.let_go(STUDY, 1, 1, REPLY)
+        door.charge(STUDY, 1, 1, MODEL)
+        with pytest.raises(TrustError):
+            door.let_go(STUDY, 1, 2, REPLY)
+        assert ledger.settled(STUDY.study.name, STUDY.digest, 1, 1) is None
+
+
+def test_a_lost_or_changed_outbox_is_named_and_never_replaced(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with site.open() as (door, _):
+        door.reserve(STUDY)
+        door.charge(STUDY, 1, 1, MODEL)
+        door.let_go(STUDY, 1, 1, REPLY)
+        (kept,) = site.outbox.iterdir()
+        for damage in (lambda: kept.write_bytes(REPLY + b"!"), kept.unlink):
+            damage()
+            with pytest.raises(TrustError, match="round 1, attempt 1 was answered"):
+                door.sent(STUDY, 1, 1)
+        with pytest.raises(TrustError):
+            door.let_go(STUDY, 1, 1, b"fresh noise under an old charge")
+
+
+OPEN = small_protocol(rounds=4)
+
+
+def test_a_release_without_privacy_is_charged_once_and_kept_nowhere(tmp_path: Path) -> None:
+    site = Site(tmp_path, cohort="synthetic")
+    with site.open() as (door, ledger):
+        door.reserve(OPEN)
+        for moment in ((1, 1), (2, 1), (2, 1), (1, 1)):
+            door.charge(OPEN, *moment, MODEL)
+            assert door.let_go(OPEN, *moment, REPLY) == REPLY
+            assert door.sent(OPEN, *moment) is None
+        assert ledger.spent() == [NonPrivate()]
+    assert site.kept() == {}
+
+
+def test_a_private_study_of_the_same_name_does_not_pay_for_one_without_privacy(tmp_path: Path) -> None:
+    """Its charges once made a release without privacy free."""
+    assert OPEN.study.name == STUDY.study.name
+    with Site(tmp_path, cohort="synthetic").open() as (door, ledger):
+        door.reserve(STUDY)
+        door.charge(STUDY, 1, 1, MODEL)
+        door.reserve(OPEN)
+        door.charge(OPEN, 1, 1, MODEL)
+        assert epsilon(ledger.spent(), DELTA) == float("inf")
+
+
+def test_a_finished_study_without_privacy_is_not_answered_either(tmp_path: Path) -> None:
+    with Site(tmp_path, cohort="synthetic").open() as (door, _):
+        door.reserve(OPEN)
+        door.charge(OPEN, 1, 1, MODEL)
+        door.close(OPEN)
+        with pytest.raises(PrivacyError, match="finished"):
+            door.charge(OPEN, 1, 1, MODEL)
+
+
+def test_closing_what_was_never_open_is_no_error(tmp_path: Path) -> None:
+    with Site(tmp_path).open() as (door, ledger):
+        door.close(STUDY)
+        assert ledger.spent() == []
