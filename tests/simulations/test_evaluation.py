@@ -67,6 +67,19 @@ def test_a_model_is_judged_on_all_patients_only_where_it_covers_every_hospital()
     assert ("local:north", "all") not in places
 
 
+def test_a_model_of_two_hospitals_out_of_three_is_not_judged_on_all() -> None:
+    made = board()
+    made.add("pooled", "north", RIGHT)
+    made.add("pooled", "south", RIGHT)
+    three = Board(
+        outcome=RESPONSE,
+        truth={**made.truth, "west": Targets(value=TRUTH)},
+        groups=made.groups,
+        predictions={"pooled": made.predictions["pooled"]},
+    )
+    assert {row.on for row in evaluation_rows(three, rng())} == {"north", "south"}
+
+
 def test_all_patients_together_are_not_the_mean_of_the_hospitals() -> None:
     """Each hospital ranks its own perfectly, but one scores everybody above the other."""
     made = board()
@@ -84,7 +97,9 @@ def test_what_cannot_be_computed_is_not_a_number_and_gains_nothing() -> None:
     made = Board(outcome=RESPONSE, truth={"north": Targets(value=np.ones(6))}, groups={})
     made.add("federated", "north", np.linspace(0.1, 0.9, 6))
     made.add("local:north", "north", np.linspace(0.1, 0.9, 6))
-    row = next(row for row in evaluation_rows(made, rng()) if row.metric == "auc")
+    rows = evaluation_rows(made, rng())
+    assert {row.on for row in rows} == {"north"}, "one hospital is not `all`"
+    row = next(row for row in rows if row.metric == "auc")
     assert all(math.isnan(value) for value in (row.value, row.low, row.high))
     assert "auc" not in {gain.metric for gain in gain_rows(made, rng())}
 
