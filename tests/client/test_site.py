@@ -1,0 +1,283 @@
+"""The site's state machine: it answers what it must, refuses by default, and says nothing in a refusal."""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.studies import WIDTH, hospital, keys_and_roster, private_protocol, renamed
+
+from wardround.client.policy import SitePolicy
+from wardround.client.release import ReleaseDoor
+from wardround.client.site import REFUSALS, Site
+from wardround.common.errors import TrustError
+from wardround.common.formats import digest
+from wardround.common.learning.exchange import (
+    DECLINED,
+    EVERYONE,
+    FINISH,
+    FINISHED,
+    NO_MODEL,
+    PRESENT,
+    ROLL_CALL,
+    TASK,
+    UPDATE,
+    refusal_reference,
+    unpack_update,
+)
+from wardround.common.learning.models import initial
+from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
+from wardround.common.privacy.events import GaussianSteps
+from wardround.common.trust.envelope import Envelope, Header, open_envelope, seal
+from wardround.common.trust.ledger import Ledger
+
+STUDY = private_protocol(rounds=2, attempts=2)
+KEYS, ROSTER = keys_and_roster("north", "south")
+BASE = initial(STUDY, WIDTH)
+BASE_DIGEST = parameters_digest(BASE)
+
+
+class Counting:
+    """A trainer that counts its rounds: the update is the number of the call; it can be told to fail."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.fails: BaseException | None = None
+
+    def like(self) -> Parameters:
+        return BASE
+
+    def train(self, base: Parameters, round_: int) -> Parameters:
+        self.calls += 1
+        if self.fails is not None:
+            raise self.fails
+        return {name: np.full_like(array, self.calls) for name, array in base.items()}
+
+
+class Ward:
+    """A site that can be opened again and again, and what it wrote."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = hospital(root, "north", seed=1).folder
+        self.policy = SitePolicy.load(self.folder / "site.toml")
+        (self.folder / "outbox").mkdir()
+        self.trainer = Counting()
+
+    @contextmanager
+    def open(self, *, approved: bool = True) -> Iterator[Site]:
+        with Ledger.open(
+            self.policy.ledger, KEYS["north"], self.policy.head, pool=self.policy.pool
+        ) as ledger:
+            self.ledger = ledger
+            door = ReleaseDoor(self.policy, ledger, self.folder / "outbox")
+            if approved:
+                door.reserve(STUDY)
+            yield Site(
+                self.folder,
+                name="north",
+                key=KEYS["north"],
+                roster=ROSTER,
+                protocol=STUDY,
+                door=door,
+                trainer=self.trainer,
+            )
+
+    def charges(self) -> int:
+        return sum(event.steps for event in self.ledger.spent() if isinstance(event, GaussianSteps))
+
+    def reasons(self) -> list[dict[str, object]]:
+        path = self.folder / REFUSALS
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def message(
+    kind: str = TASK, body: bytes | None = None, signer: str = "coordinator", **changed: object
+) -> bytes:
+    """A task of round 1 for `north`, signed by the coordinator, unless something else is said."""
+    fields = Header(
+        kind=TASK,
+        study=STUDY.study.name,
+        protocol_digest=STUDY.digest,
+        round=1,
+        attempt=1,
+        sender="coordinator",
+        receiver="north",
+        base_model=BASE_DIGEST,
+    )
+    header = replace(fields, kind=kind, **changed)  # type: ignore[arg-type]
+    return seal(KEYS[signer], header, to_bytes(BASE) if body is None else body)
+
+
+def opened(reply: bytes, kind: str) -> Envelope:
+    """A reply of `north` to the coordinator, of the kind that is expected."""
+    return open_envelope(reply, ROSTER, sender="north", receiver="coordinator", kind=kind)
+
+
+def declined(ward: Ward, reply: bytes) -> str:
+    """The site's own reason for a refusal."""
+    reference = refusal_reference(opened(reply, DECLINED).body)
+    (found,) = (line for line in ward.reasons() if line["reference"] == reference)
+    return str(found["reason"])
+
+
+def test_an_update_is_bound_to_what_was_asked(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    with ward.open() as site:
+        envelope = opened(site.answer(message()), UPDATE)
+        head = ward.ledger.head
+    header = envelope.header
+    assert (header.study, header.protocol_digest) == ("small", STUDY.digest)
+    assert (header.round, header.attempt, header.base_model) == (1, 1, BASE_DIGEST)
+    receipt, update = unpack_update(envelope.body)
+    assert receipt.event == STUDY.event()
+    assert receipt.ledger_seq == head[0] - 1  # the settlement came after the charge
+    assert update["output.weight"].tolist() == [[1, 1, 1]]
+
+
+def test_a_roll_call_is_answered_by_signature_and_touches_nothing(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    with ward.open(approved=False) as site:
+        call = message(ROLL_CALL, b"", receiver=EVERYONE, round=0, attempt=0, base_model=NO_MODEL)
+        assert opened(site.answer(call), PRESENT).body == b""
+        assert ward.charges() == 0
+    assert ward.trainer.calls == 0
+
+
+def test_a_finish_returns_the_rest_of_the_reservation_however_often_it_is_said(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    with ward.open() as site:
+        site.answer(message())
+        for _ in range(2):
+            assert opened(site.answer(message(FINISH)), FINISHED).body == b""
+        assert sum(e.steps for e in ward.ledger.exposure() if isinstance(e, GaussianSteps)) == 1
+        assert "finished" in declined(ward, site.answer(message(attempt=2)))
+
+
+def test_a_task_before_the_site_approved_the_study_is_declined_untrained(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    with ward.open(approved=False) as site:
+        assert "no reservation" in declined(ward, site.answer(message()))
+    assert ward.trainer.calls == 0
+
+
+@pytest.mark.parametrize("kind", [PRESENT, UPDATE, FINISHED, DECLINED])
+def test_a_kind_that_only_sites_send_is_declined(tmp_path: Path, kind: str) -> None:
+    ward = Ward(tmp_path)
+    with ward.open() as site:
+        assert "expected a task or a finish" in declined(ward, site.answer(message(kind)))
+        assert ward.charges() == 0
+
+
+@pytest.mark.parametrize(
+    ("signer", "changed"),
+    [
+        ("coordinator", {"protocol_digest": "0" * 64}),
+        ("coordinator", {"study": "another"}),
+        ("coordinator", {"receiver": "south"}),
+        ("coordinator", {"receiver": EVERYONE}),
+        ("coordinator", {"sender": "south"}),
+        ("south", {"sender": "south"}),
+        ("south", {}),
+        ("north", {"sender": "north"}),
+    ],
+)
+def test_what_the_coordinator_did_not_sign_for_this_site_gets_no_answer(
+    tmp_path: Path, signer: str, changed: dict[str, Any]
+) -> None:
+    ward = Ward(tmp_path)
+    with ward.open() as site:
+        with pytest.raises(TrustError):
+            site.answer(message(signer=signer, **changed))
+        assert ward.charges() == 0
+    assert ward.reasons() == []
+
+
+def test_another_study_that_this_site_also_approved_does_not_open_this_one(tmp_path: Path) -> None:
+    other = renamed(STUDY, "other")
+    ward = Ward(tmp_path)
+    with ward.open() as site, pytest.raises(TrustError, match=r"study|protocol_digest"):
+        site.answer(message(study="other", protocol_digest=other.digest))
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00" * 40, to_bytes({"w": np.zeros(3, np.float32)})])
+def test_a_body_that_is_not_the_declared_model_is_declined_before_any_charge(
+    tmp_path: Path, body: bytes
+) -> None:
+    ward = Ward(tmp_path)
+    with ward.open() as site:
+        opened(site.answer(message(body=body, base_model=digest(body))), DECLINED)
+        assert ward.charges() == 0
+    assert ward.trainer.calls == 0
+
+
+def test_a_failure_in_training_is_charged_declined_and_may_be_tried_again_at_no_further_cost(
+    tmp_path: Path,
+) -> None:
+    ward = Ward(tmp_path)
+    ward.trainer.fails = ValueError("patient MRN-000007 has no value")
+    with ward.open() as site:
+        reply = site.answer(message())
+        assert b"MRN" not in reply
+        assert b"ValueError" not in reply
+        assert "MRN-000007" in declined(ward, reply)  # at the site only
+        ward.trainer.fails = None
+        opened(site.answer(message()), UPDATE)
+        assert ward.charges() == 1
+    assert stat.S_IMODE((ward.folder / REFUSALS).stat().st_mode) == 0o600
+
+
+def test_all_refusals_have_the_same_length_and_code(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    with ward.open() as site:
+        replies = [site.answer(message(kind)) for kind in (PRESENT, UPDATE)]
+        replies.append(site.answer(message(body=b"")))
+        ward.trainer.fails = RuntimeError("x" * 5000)
+        replies.append(site.answer(message()))
+    bodies = [json.loads(opened(reply, DECLINED).body) for reply in replies]
+    assert {len(reply) for reply in replies} == {len(replies[0])}
+    assert {body["code"] for body in bodies} == {"declined"}
+    assert len({body["reference"] for body in bodies}) == len(bodies)
+    assert all(body.keys() == {"code", "reference"} for body in bodies)
+
+
+def test_a_full_disk_at_the_site_is_a_refusal_and_nothing_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = Ward(tmp_path)
+    real = os.write
+
+    def full_outbox(descriptor: int, data: bytes) -> int:
+        if ".reply" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data)
+
+    with ward.open() as site:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full_outbox)
+            assert "No space left" in declined(ward, site.answer(message()))
+        assert ward.charges() == 1
+        opened(site.answer(message()), UPDATE)
+        assert ward.charges() == 1
+
+
+def test_control_c_during_training_is_not_turned_into_a_refusal(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    ward.trainer.fails = KeyboardInterrupt()
+    with ward.open() as site, pytest.raises(KeyboardInterrupt):
+        site.answer(message())
+    assert ward.reasons() == []
+
+
+def test_the_same_task_is_answered_from_the_outbox_without_training(tmp_path: Path) -> None:
+    ward = Ward(tmp_path)
+    with ward.open() as site:
+        first = site.answer(message())
+    with ward.open() as site:
+        assert site.answer(message()) == first
+    assert ward.trainer.calls == 1
