@@ -4,17 +4,18 @@ The envelope says who, for which study, which round; the body here says what. Bo
 a body has one meaning.
 """
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.common.errors import TrustError
+from wardround.common.errors import TrustError, WardroundError
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.parameters import Parameters, from_bytes, to_bytes
 from wardround.common.privacy.events import DpEvent, decode, encode
+from wardround.common.trust.signed import exact_keys, is_count, is_digest, parse
 
 ROLL_CALL = "roll-call"
 PRESENT = "present"
@@ -30,6 +31,8 @@ EVERYONE = "everyone"
 NO_MODEL = digest(b"")
 """Base model of a message that starts from none."""
 
+_RECEIPT = frozenset({"event", "ledger_seq", "ledger_head"})
+_REFERENCE = re.compile(r"[0-9a-f]{8}")
 _LENGTH = 4  # bytes of the receipt's length, big-endian
 
 
@@ -66,18 +69,19 @@ def unpack_update(body: bytes) -> tuple[Receipt, Parameters]:
     """
     size = int.from_bytes(body[:_LENGTH], "big")
     head, rest = body[_LENGTH : _LENGTH + size], body[_LENGTH + size :]
+    return _receipt(parse(head, where="a receipt")), from_bytes(rest)
+
+
+def _receipt(found: dict[str, object]) -> Receipt:
+    exact_keys(found, _RECEIPT, where="a receipt")
     try:
-        found = json.loads(head)
-        receipt = Receipt(
-            event=decode(found.pop("event")),
-            ledger_seq=int(found.pop("ledger_seq")),
-            ledger_head=str(found.pop("ledger_head")),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise TrustError("the receipt of an update cannot be read") from None
-    if found:
-        raise TrustError(f"the receipt of an update has unknown fields: {', '.join(sorted(found))}")
-    return receipt, from_bytes(rest)
+        match found:
+            case {"event": dict(event), "ledger_seq": int(seq), "ledger_head": str(head)}:
+                if is_count(seq) and is_digest(head):
+                    return Receipt(event=decode(event), ledger_seq=seq, ledger_head=head)
+    except (WardroundError, ValueError):
+        raise TrustError("the receipt of an update states a charge that cannot be") from None
+    raise TrustError("a field of a receipt has the wrong type")
 
 
 def refusal_reference(body: bytes) -> str:
@@ -86,13 +90,10 @@ def refusal_reference(body: bytes) -> str:
     Raises:
         TrustError: The body says more or less than that.
     """
-    try:
-        found = json.loads(body)
-    except ValueError:
-        raise TrustError("a refusal cannot be read") from None
-    match found:
-        case {"code": "declined", "reference": str(reference), **rest} if not rest:
-            return reference
+    match parse(body, where="a refusal"):
+        case {"code": "declined", "reference": str(reference), **rest}:
+            if not rest and _REFERENCE.fullmatch(reference):
+                return reference
     raise TrustError("a refusal carries one code and one reference, nothing else")
 
 

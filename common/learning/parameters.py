@@ -34,7 +34,7 @@ def from_bytes(data: bytes) -> Parameters:
     """
     try:
         found = load(data)
-    except SafetensorError:
+    except (SafetensorError, KeyError):  # KeyError: a type that numpy has not
         raise TrustError("expected safetensors bytes for model parameters, found something else") from None
     if any(array.dtype != np.float32 for array in found.values()):
         raise TrustError("expected float32 model parameters, found another type")
@@ -59,7 +59,7 @@ def check_like(
         TrustError: Naming the layer; never showing values.
     """
     if set(found) != set(expected):
-        raise TrustError(f"expected layers {sorted(expected)}, found {sorted(found)}")
+        raise TrustError(f"expected layers {sorted(expected)}, found {sorted(found)!s:.300}")
     for name, like in expected.items():
         array = found[name]
         if array.shape != like.shape:

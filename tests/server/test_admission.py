@@ -1,15 +1,17 @@
 """Nothing that a site sends can crash or steer a round beyond its own update."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from tests.studies import WIDTH, keys_and_roster, private_protocol, small_protocol
 
+from wardround.common.formats import canonical
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, pack_update, refusal
 from wardround.common.learning.models import initial
-from wardround.common.learning.parameters import Parameters, parameters_digest
-from wardround.common.privacy.events import DpEvent, GaussianSteps
+from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
+from wardround.common.privacy.events import DpEvent, GaussianSteps, encode
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Header, seal
 from wardround.server.admission import Admitted, Refused, admit
@@ -75,11 +77,71 @@ def test_a_missing_and_an_extra_layer_are_refused() -> None:
 
 
 def test_a_claimed_number_of_examples_in_the_receipt_is_refused() -> None:
+    assert "unknown key 'num-examples'" in reason(judged(content=forged(**{"num-examples": 1_000_000})))
+
+
+def forged(**fields: object) -> bytes:
+    """An update whose receipt has other fields."""
     honest = body()
     size = int.from_bytes(honest[:4], "big")
-    head = honest[4 : 4 + size].replace(b"{", b'{"num-examples":1000000,', 1)
-    forged = len(head).to_bytes(4, "big") + head + honest[4 + size :]
-    assert "unknown fields: num-examples" in reason(judged(content=forged))
+    return framed(canonical({**json.loads(honest[4 : 4 + size]), **fields}))
+
+
+def framed(head: bytes) -> bytes:
+    return len(head).to_bytes(4, "big") + head + to_bytes(BASE)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event": {**encode(PROTOCOL.event()), "noise_multiplier": "-1.0"}},
+        {"event": {**encode(PROTOCOL.event()), "noise_multiplier": "nan"}},
+        {"event": {**encode(PROTOCOL.event()), "noise_multiplier": "much"}},
+        {"event": {**encode(PROTOCOL.event()), "steps": 0}},
+        {"event": []},
+        {"ledger_seq": -1},
+        {"ledger_seq": 4.5},
+        {"ledger_seq": True},
+        {"ledger_head": "x" * 10_000},
+    ],
+)
+def test_a_receipt_that_states_what_cannot_be_is_refused(fields: dict[str, object]) -> None:
+    assert len(reason(judged(content=forged(**fields)))) < 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"[" * 200_000,
+        b'{"event":{},"ledger_head":"","ledger_seq":Infinity}',
+        b'{"event":{},"ledger_head":"\\ud800","ledger_seq":1}',
+    ],
+    ids=["nested", "infinity", "surrogate"],
+)
+def test_json_that_breaks_a_reader_or_the_log_is_refused_in_both_bodies(head: bytes) -> None:
+    canonical(reason(judged(content=framed(head))))
+    canonical(reason(judged(header=replace(HEADER, kind=DECLINED), content=head)))
+
+
+@pytest.mark.parametrize("reference", ["\ud800", "x" * 1_000_000, "AB12CD34", "patient7", ""])
+def test_a_reference_says_eight_digits_and_nothing_else(reference: str) -> None:
+    content = json.dumps({"code": "declined", "reference": reference}, separators=(",", ":")).encode()
+    said = reason(judged(header=replace(HEADER, kind=DECLINED), content=content))
+    assert said == "a refusal carries one code and one reference, nothing else" or "canonical JSON" in said
+
+
+def test_a_number_type_that_numpy_has_not_is_refused() -> None:
+    head = json.dumps({"output.weight": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    head += b" " * (-len(head) % 8)
+    honest = body()
+    size = 4 + int.from_bytes(honest[:4], "big")
+    tensors = len(head).to_bytes(8, "little") + head + b"\0\0"
+    assert "safetensors" in reason(judged(content=honest[:size] + tensors))
+
+
+def test_names_of_many_layers_do_not_fill_the_log() -> None:
+    update = {f"{'n' * 100}{i}": np.zeros(1, np.float32) for i in range(2000)}
+    assert len(reason(judged(content=body(update)))) < 1000
 
 
 @pytest.mark.parametrize(
