@@ -225,7 +225,9 @@ class _Curves:
         )
         whole = board.pooled("federated")
         places = [(site, board.truth[site], made[site]) for site in made]
+        rows = []
         for on, targets, predictions in [*places, *([(ALL, *whole)] if whole else [])]:
             values = evaluate(self._protocol.outcome, targets, predictions)
             metric = next(name for name in PRIMARY if name in values)
-            self._run.add_curve(CurveRow(round=number, on=on, metric=metric, value=values[metric]))
+            rows.append(CurveRow(round=number, on=on, metric=metric, value=values[metric]))
+        self._run.add_curves(rows)

@@ -89,7 +89,7 @@ def test_the_last_word_on_a_round_counts_and_a_torn_line_does_not(tmp_path: Path
     run = RunFolder(tmp_path)
     run.claim(FACTS)
     for round_, value in ((2, 0.5), (1, 0.25), (2, 0.75)):
-        run.add_curve(CurveRow(round=round_, on="all", metric="auc", value=value))
+        run.add_curves([CurveRow(round=round_, on="all", metric="auc", value=value)])
     with (tmp_path / "curves.jsonl").open("ab") as file:
         file.write(b'{"round":3,"on":"al')
     assert [(row.round, row.value) for row in run.curves()] == [(1, 0.25), (2, 0.75)]
