@@ -36,7 +36,13 @@ def steps(text: str) -> list[tuple[list[str], str]]:
 def follow(text: str, folder: Path) -> int:
     """Run all marked blocks in a folder and say how many commands ran."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    environment = {
+        **os.environ,
+        "PATH": path,
+        "COLUMNS": "100",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+    }
     for command, expected in steps(text):
         done = subprocess.run(
             command,
@@ -49,8 +55,11 @@ def follow(text: str, folder: Path) -> int:
         )
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
         if expected.strip():
-            matches = doctest.OutputChecker().check_output(expected, done.stdout, OPTIONS)
-            assert matches, f"{command[-1]}\nexpected:\n{expected}\nfound:\n{done.stdout}"
+            # Progress and remarks go to standard error; a block may show them above the result or leave them out.
+            check = doctest.OutputChecker().check_output
+            shown = (done.stdout, done.stderr + done.stdout)
+            matches = any(check(expected, found, OPTIONS) for found in shown)
+            assert matches, f"{command[-1]}\nexpected:\n{expected}\nfound:\n{done.stderr}{done.stdout}"
     return len(steps(text))
 
 
