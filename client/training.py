@@ -46,7 +46,9 @@ class LocalTrainer:
     def __init__(self, protocol: StudyProtocol, rows: PatientRows, *, site: str) -> None:
         self._protocol = protocol
         self._site = site
-        self._batch = TensorBatch.of(rows)
+        # Widened once: a private step measures and clips in float64.
+        batch = TensorBatch.of(rows)
+        self._batch = batch.in_float64() if protocol.private else batch
         self._all = np.arange(len(self._batch))
         self._module = build(protocol, rows.inputs.shape[1])
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
