@@ -11,7 +11,7 @@ CODE := wardround common client server simulations tests setup.py
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults chaos real help-texts clean
+.PHONY: help setup demo test check bench faults chaos real help-texts notebook clean
 
 help: ## Say what each target does.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep -h '##' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ real: $(READY) ## The real cohorts beside the checkout, from raw file to the res
 
 help-texts: $(READY) ## Write tests/golden/help anew after a command's help has changed on purpose.
 	WARDROUND_UPDATE_HELP=1 $(PY) -m pytest -q tests/test_cli_help.py
+
+notebook: $(READY) ## Execute the notebook in a kernel and save its outputs.
+	$(VENV)/bin/jupyter-execute --inplace docs/notebooks/first-study.ipynb
 
 clean: ## Remove .venv, caches and build folders; runs stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
