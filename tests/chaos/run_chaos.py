@@ -25,8 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ROUNDS = 12
+ROUNDS = 20
 LONGEST_S = 300.0
+CLAIM = "study.toml"
+CHECKPOINT = "federation/checkpoint.safetensors"
 MESSAGE = "the same command goes on"
 SIZES = {"north": 60, "south": 50, "west": 44}
 
@@ -50,30 +52,41 @@ class Lane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a process ended: its exit code, what it printed, when it claimed the run folder, and seconds since then."""
+    """How a process ended: its exit code, what it printed, and when it claimed its folder, began rounds, and ended."""
 
     code: int
     err: str
     claimed: float
-    seconds: float
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When to send a signal: `delay` seconds after a file of the run folder was written anew."""
+
+    file: str
+    delay: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """An uninterrupted run of a lane: its model's bytes, and when it had trained them and ended after its claim."""
+    """An uninterrupted run of a lane: its model's bytes, seconds from claim to end, and seconds of its rounds."""
 
-    trained: float
     seconds: float
+    rounds: float
     model: bytes
 
-    def moment(self, rng: random.Random) -> float:
-        """When to stop a run, in seconds after its claim."""
-        return rng.uniform(0, self.trained if rng.random() < 0.8 else self.seconds)
+    def moment(self, rng: random.Random) -> Moment:
+        """A random moment of such a run."""
+        if rng.random() < 0.5:
+            return Moment(file=CLAIM, delay=rng.uniform(0, self.seconds))
+        return Moment(file=CHECKPOINT, delay=rng.uniform(0, self.rounds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One run until it completed: after how many rounds it was stopped each time, and what was wrong."""
+    """One run until it completed: when it was stopped each time (seconds@rounds), and what was wrong."""
 
     lane: str
     name: str
@@ -97,25 +110,28 @@ def start(words: list[str]) -> "subprocess.Popen[str]":
     )
 
 
-def run(words: list[str], out: Path, *, delay: float, how: signal.Signals | None) -> Ended:
-    """Run the command; send it a signal `delay` seconds after it claimed its folder, if one is given."""
+def run(
+    words: list[str], out: Path, when: Moment | None = None, how: signal.Signals = signal.SIGKILL
+) -> Ended:
+    """Run the command to its end, or until it gets a signal at a moment."""
     process = start(words)
-    _wait_for_claim(process, out / "study.toml")
-    claimed = time.time()
-    if how is not None:
+    claimed = _wait_for(process, out / CLAIM)
+    began = 0.0 if when and when.file == CLAIM else _wait_for(process, out / CHECKPOINT)
+    if when is not None:
         try:
-            process.wait(timeout=delay)
+            process.wait(timeout=when.delay)
         except subprocess.TimeoutExpired:
             process.send_signal(how)
     _, err = process.communicate(timeout=LONGEST_S)
-    return Ended(code=process.returncode, err=err, claimed=claimed, seconds=time.time() - claimed)
+    return Ended(code=process.returncode, err=err, claimed=claimed, began=began, ended=time.time())
 
 
-def _wait_for_claim(process: "subprocess.Popen[str]", marker: Path) -> None:
-    """A run writes its protocol anew whenever it begins or goes on, in a new file under the old name."""
+def _wait_for(process: "subprocess.Popen[str]", marker: Path) -> float:
+    """When a file was written anew, under its old name: a run does so with its protocol and its checkpoint."""
     before, deadline = _identity(marker), time.monotonic() + LONGEST_S
     while _identity(marker) == before and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
+    return time.time()
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -141,12 +157,12 @@ def reference(lane: Lane) -> Reference:
     """Run a lane twice without interruption; the first run of a new home builds caches and takes longer."""
     for name in ("first", "alone"):
         out = lane.folder / name
-        ended = run(lane.words(out), out, delay=0.0, how=None)
+        ended = run(lane.words(out), out)
         if ended.code:
             sys.exit(f"the uninterrupted {lane.name} run ended with {ended.code}:\n{ended.err}")
     model = out / "model.safetensors"
-    trained = model.stat().st_mtime - ended.claimed
-    return Reference(trained=trained, seconds=ended.seconds, model=model.read_bytes())
+    rounds = model.stat().st_mtime - ended.began
+    return Reference(rounds=rounds, seconds=ended.ended - ended.claimed, model=model.read_bytes())
 
 
 def one_run(
@@ -161,13 +177,12 @@ def one_run(
     seen: list[str] = []
     wrong: list[str] = []
     while len(seen) < stops and not (out / "results.json").exists():
-        delay = known.moment(rng)
-        ended = run(words, out, delay=delay, how=how)
+        ended = run(words, out, known.moment(rng), how)
         if ended.code != 0:  # 0: it was faster this time
-            seen.append(f"{delay:.2f}s@{progress(out)}")
+            seen.append(f"{ended.ended - ended.claimed:.2f}s@{progress(out)}")
             wrong += _stopped_wrongly(ended, how)
     if not (out / "results.json").exists():
-        ended = run(words, out, delay=0.0, how=None)
+        ended = run(words, out)
         if ended.code != 0:
             wrong.append(f"the repeated command ended with {ended.code}: {ended.err.strip()[-300:]}")
     wrong += examine(out, lane.sites(out), rounds=ROUNDS, crashes=len(seen), before=before)
@@ -188,7 +203,7 @@ def drive(lane: Lane, kills: int, interrupts: int, seed: int) -> list[Row]:
     """All runs of a lane, printed as they complete."""
     known, rng = reference(lane), random.Random(f"{seed} {lane.name}")  # noqa: S311  (moments, not secrets)
     print(
-        f"{lane.name:9}alone    trained after {known.trained:.2f} s, ended after {known.seconds:.2f} s",
+        f"{lane.name:9}alone    {known.seconds:.2f} s, of which rounds {known.rounds:.2f} s",
         flush=True,
     )
     rows: list[Row] = []
