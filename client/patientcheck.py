@@ -3,12 +3,17 @@
 All rows of one identifier are one privacy unit. Identifiers are compared here and never shown.
 """
 
+from typing import Final
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from wardround.client.findings import Finding
 from wardround.client.prepared import Patients, PreparedTable
+
+MOST_ROWS: Final = 64
+"""Most rows of one patient: decided here, before a study is approved, never by a failure in a round."""
 
 
 def identity_findings(table: PreparedTable, patients: Patients) -> list[Finding]:
@@ -42,6 +47,16 @@ def _nameless(patients: Patients, column: str) -> list[Finding]:
 
 def _repeated(table: PreparedTable, patients: Patients, column: str) -> list[Finding]:
     rows = np.bincount(patients.number[patients.number >= 0], minlength=len(patients.ids))
+    if many := int((rows > MOST_ROWS).sum()):
+        return [
+            Finding(
+                code="many-rows",
+                column=column,
+                count=many,
+                message=f"expected at most {MOST_ROWS} rows of one patient, {many} patients have more",
+                advice="average repeated measurements; one patient's rows are held in memory together",
+            )
+        ]
     several = int((rows > 1).sum())
     if not several:
         return []

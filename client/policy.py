@@ -109,6 +109,11 @@ class SitePolicy:
                 raise ProtocolError(f"{key} is empty")
         if not self.mechanisms:
             raise ProtocolError("mechanisms is empty: list those that this site allows")
+        if self.ledger.absolute() in self.head.absolute().parents:
+            raise ProtocolError(
+                "head lies inside the ledger's own folder, where one backup restores both",
+                advice="keep it elsewhere, or leave `head` out",
+            )
         if len(set(self.columns.values())) != len(self.columns):
             raise ProtocolError("[columns] maps two of the protocol's names to one own column")
 

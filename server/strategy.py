@@ -194,7 +194,7 @@ class WardroundStrategy(Strategy):
             open_questions |= self._ask_names(
                 grid, [node for node in grid.get_node_ids() if node not in busy]
             )
-            present |= self._names(grid, open_questions)
+            present = {**self._names(grid, open_questions), **present}  # the first answer stands
             absent = [site for site in sites if site not in present]
             if not absent:
                 return {site: present[site] for site in sites}
@@ -215,11 +215,11 @@ class WardroundStrategy(Strategy):
 
     def _names(self, grid: Grid, open_questions: dict[str, int]) -> dict[str, int]:
         """The sites that signed an answer by now, and their nodes; answered questions are taken off the list."""
-        named = {}
+        named: dict[str, int] = {}
         for reply in grid.pull_messages(list(open_questions)) if open_questions else ():
             node = open_questions.pop(reply.metadata.reply_to_message_id, None)
             if node is not None and (name := self._signer(reply, PRESENT)):
-                named[name] = node
+                named.setdefault(name, node)
         return named
 
     def _finish(self, grid: Grid) -> None:

@@ -31,13 +31,14 @@ def summarise(
     """
     rng = np.random.default_rng(seed)
     drafted = protocol.drafted
+    spent = _epsilons(protocol, consortium)
     return Results(
         study=protocol.study.name,
         mechanism=protocol.privacy.mechanism,
-        training_private=protocol.private and not drafted,
+        training_private=protocol.private and not drafted and all(math.isfinite(row.value) for row in spent),
         evaluation_private=False,
         delta=protocol.privacy.delta,
-        epsilon=tuple(_epsilons(protocol, consortium)),
+        epsilon=tuple(spent),
         rounds=protocol.federation.rounds,
         evaluation=evaluation_rows(board, rng),
         gains=gain_rows(board, rng),

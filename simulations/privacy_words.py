@@ -37,8 +37,8 @@ _DRAFTED: Final = Banner(
 _NOT_PRIVATE: Final = Banner(
     tone="warning",
     title="Training is not private",
-    text="The run was made repeatable or broke a privacy rule, so the noise may be known. "
-    "The accounting below does not apply.",
+    text="These patients were part of a release without privacy before, or a privacy rule was broken: epsilon is "
+    "infinite over the life of the patient pool, whatever noise this run added.",
 )
 _PRIVATE: Final = Banner(
     tone="private",

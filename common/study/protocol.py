@@ -27,6 +27,9 @@ from wardround.common.study.terms import (
 FORMAT = "wardround-study"
 VERSION = 1
 
+DEEPEST_PRIVATE = 2
+"""Hidden layers for which one patient's influence was measured to stay within C whatever weights are crafted."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyProtocol:
@@ -103,6 +106,12 @@ class StudyProtocol:
             raise PrivacyError(
                 "the Cox partial likelihood couples patients, so no clipping bounds one patient's influence",
                 advice="use the default loss: the discrete-time hazard decomposes per patient",
+            )
+        if len(self.model.hidden) > DEEPEST_PRIVATE:
+            raise PrivacyError(
+                f"expected at most {DEEPEST_PRIVATE} hidden layers under a privacy mechanism, "
+                f"found {len(self.model.hidden)}",
+                advice="crafted weights magnify rounding layer by layer; deeper, no bound on it was shown",
             )
         if self.seed is not None:
             raise PrivacyError(

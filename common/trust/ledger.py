@@ -148,7 +148,7 @@ class Ledger:
         """Let a finished study be reserved once more. What it spent stays charged, and both runs compose.
 
         Without this, a replayed task of a finished study could make a site reserve and spend anew. Only a person at
-        the site, or a simulation of imagined hospitals, calls it.
+        the site, or a researcher who simulates on the site's own folder, calls it; no message ever does.
 
         Raises:
             PrivacyError: The study is not finished.

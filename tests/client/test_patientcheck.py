@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from tests.hospital import checked, found, hospital, only, study
 
-from wardround.client.patientcheck import equal_neighbours
+from wardround.client.patientcheck import MOST_ROWS, equal_neighbours
 from wardround.client.prepared import prepare
 
 
@@ -23,6 +23,13 @@ def test_several_samples_of_one_patient_are_allowed_when_the_outcome_agrees() ->
     report = checked(study(), pd.concat([frame, second], ignore_index=True))
     assert report.fits
     assert found(report, "several-rows").count == 3
+
+
+def test_a_patient_with_very_many_rows_is_found_before_the_study_and_not_by_a_failing_round() -> None:
+    frame = only(hospital())
+    more = pd.concat([frame.iloc[:1].assign(gene0=str(1 + n / 100)) for n in range(MOST_ROWS)])
+    finding = found(checked(study(), pd.concat([frame, more], ignore_index=True)), "many-rows")
+    assert (finding.severity, finding.count) == ("refuse", 1)
 
 
 def test_samples_of_one_patient_with_different_outcomes_are_refused() -> None:

@@ -153,3 +153,8 @@ def test_the_text_of_a_policy_hides_where_things_are(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     assert "AGE_AT_DX" not in text
     assert "patients.csv" not in text
+
+
+def test_a_witness_inside_the_ledgers_own_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProtocolError, match="one backup restores both"):
+        policy(tmp_path, MINIMAL + 'head = "ledger/head.json"\n')

@@ -60,6 +60,7 @@ REFUSED: list[tuple[dict[str, Any], type[WardroundError], str]] = [
     ({"privacy": OPEN, "model": ModelTerms(loss="cox")}, ProtocolError, "survival outcome"),
     ({"outcome": SURVIVAL, "model": ModelTerms(loss="cox")}, PrivacyError, "couples patients"),
     ({"seed": 1}, PrivacyError, "give away the noise"),
+    ({"model": ModelTerms(kind="mlp", hidden=(4, 4, 4))}, PrivacyError, "at most 2 hidden layers"),
     ({"cohort": CohortTerms(patient_column=ROW_IS_PATIENT)}, PrivacyError, "which rows are one patient"),
     ({"privacy": OPEN, "seed": -1}, UsageError, "seed >= 0"),
     (

@@ -8,11 +8,13 @@ from importlib.metadata import version
 import pytest
 from tests.runs import (
     TAKING_PART,
+    command,
     new_folder,
     open_run,
     private_run,
     private_study,
     simulate,
+    study,
     table,
     write,
 )
@@ -93,3 +95,17 @@ def test_patients_are_counted_as_patients_and_left_out_sites_are_counted() -> No
     assert all(0 < row.held_out < row.patients for row in results.cohorts)
     assert results.left_out_sites == 1
     assert results.imagined_sites
+
+
+def test_a_pool_that_was_once_released_without_privacy_is_never_called_private_again() -> None:
+    folder = new_folder()
+    opened, patients = write(folder, study(), table())
+    noisy, _ = write(folder / "noisy", private_study(), table())
+    split = ("study", "split", "--table", patients, "--site-column", "hospital", "--out", folder / "sites")
+    assert command(*split, "--cohort", "synthetic").code == 0
+    for name, protocol in (("open", opened), ("noisy-run", noisy)):
+        assert command("simulate", protocol, "--sites", folder / "sites", "--out", folder / name).code == 0
+    results = Results.load(folder / "noisy-run" / "results.json")
+    assert {row.value for row in results.epsilon} == {math.inf}
+    assert not results.training_private
+    assert "release without privacy before" in (folder / "noisy-run" / "report.html").read_text()
