@@ -118,16 +118,6 @@ def test_the_refusal_of_heavy_libraries_works() -> None:
     assert "pandas is not in the base install" in done.stderr
 
 
-def test_the_flower_bundle_carries_no_code(tmp_path: Path) -> None:
-    source = copy_of_the_checkout(tmp_path / "source")
-    build = "import sys; from pathlib import Path; from flwr.cli.build import build_fab_from_disk as build; "
-    build += "Path(sys.argv[2]).write_bytes(build(Path(sys.argv[1])))"
-    run("-c", build, source, tmp_path / "bundle.fab")
-    with zipfile.ZipFile(tmp_path / "bundle.fab") as archive:
-        names = {name for name in archive.namelist() if not name.startswith(".info/")}
-    assert {"pyproject.toml", "README.md"} <= names <= {"pyproject.toml", "README.md", "LICENSE"}
-
-
 def test_every_pinned_package_is_pinned_once_and_the_declared_ones_are_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [
