@@ -24,7 +24,7 @@ def test_control_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     )
     checkpoint = tmp_path / "run" / "federation" / "checkpoint.safetensors"
     deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)

@@ -81,11 +81,13 @@ def test_folds_are_paid_for() -> None:
 
 
 def test_a_run_names_its_protocol_its_data_and_its_code() -> None:
-    results = Results.load(open_run() / "results.json")
-    assert results.protocol_digest == load(open_run() / "study.toml").digest
+    folder = new_folder()
+    _, patients = write(folder, private_study(rounds=1), table())
+    assert simulate(folder / "study.toml", patients, folder / "run").code == 0
+    results = Results.load(folder / "run" / "results.json")
+    assert results.protocol_digest == load(folder / "study.toml").digest
     assert results.code_digest == code_digest()
     assert results.code_version == version("wardround")
-    patients = open_run().parent / "patients.csv"
     assert results.data_digest == digest(canonical([file_digest(patients), "hospital"]))
 
 

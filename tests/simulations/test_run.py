@@ -1,5 +1,6 @@
 """A whole run as a user sees it: who trains, who is compared with whom, and what an interruption costs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,9 @@ def test_two_private_runs_of_one_configuration_draw_different_noise() -> None:
 def test_two_seeded_runs_without_privacy_are_equal_bit_for_bit() -> None:
     again = finished(study(), table())
     assert (again / "model.safetensors").read_bytes() == (open_run() / "model.safetensors").read_bytes()
-    assert Results.load(again / "results.json") == Results.load(open_run() / "results.json")
+    first, second = (Results.load(run / "results.json") for run in (open_run(), again))
+    # Somebody may edit the code while the tests run.
+    assert replace(first, code_digest="") == replace(second, code_digest="")
 
 
 def test_a_hospital_without_an_assay_takes_part() -> None:
