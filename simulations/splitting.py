@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from wardround.client.sitefile import FirstPolicy, create_site
-from wardround.client.spellings import identifiers
+from wardround.client.sites import site_of_rows
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.trust.identity import check_name
@@ -45,7 +45,7 @@ def split_table(frame: pd.DataFrame, site_column: str, out: Path, first: FirstPo
     """
     if site_column not in frame.columns:
         raise UsageError(f"the table has no column {site_column!r}", advice="names are case-sensitive")
-    codes = pd.Series(identifiers(frame[site_column]), index=frame.index)
+    codes = pd.Series(site_of_rows(frame, site_column), index=frame.index)  # as `simulate --table` names them
     sites = sorted(set(codes) - {""})
     if len(sites) < 2:
         raise UsageError(f"column {site_column!r} names {len(sites)} sites, expected at least two")
