@@ -8,6 +8,7 @@ object store on this machine. Neither Flower nor Ray reports to anybody.
 import contextlib
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from threading import Event
@@ -105,7 +106,7 @@ def _ray(sites: int) -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(
+        started = ray.init(
             num_cpus=min(sites, len(os.sched_getaffinity(0))) * CPUS_PER_SITE,
             num_gpus=0,
             include_dashboard=False,
@@ -116,6 +117,8 @@ def _ray(sites: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+            # Ray keeps its logs, and with them whatever a site printed.
+            shutil.rmtree(started.address_info["session_dir"], ignore_errors=True)  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.studies import private_protocol, small_federation, small_protocol
@@ -29,9 +30,21 @@ def on_ray(root: Path, protocol: StudyProtocol) -> Federation:
     return replace(small_federation(root, protocol), backend="ray")
 
 
-def test_a_seeded_study_on_ray_ends_in_the_same_bits_and_says_nothing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_seeded_study_on_ray_ends_in_the_same_bits_and_leaves_no_trace(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import ray
+
+    sessions: list[Path] = []
+    start = ray.init
+
+    def watched(**given: Any) -> Any:
+        context: Any = start(**given)
+        sessions.append(Path(context.address_info["session_dir"]))
+        assert sessions[-1].is_dir()
+        return context
+
+    monkeypatch.setattr(ray, "init", watched)
     protocol = small_protocol(rounds=2, batch_size=5, local_steps=3)
     expected = to_bytes(run_federation(small_federation(tmp_path / "inline", protocol)))
     rounds = []
@@ -42,9 +55,8 @@ def test_a_seeded_study_on_ray_ends_in_the_same_bits_and_says_nothing(
     assert to_bytes(final) == expected
     assert rounds == [1, 2]
     assert capfd.readouterr() == ("", "")
-    import ray
-
     assert not ray.is_initialized()
+    assert [session.exists() for session in sessions] == [False]
     assert threading.active_count() <= before + 1  # nothing of Flower's simulation is left running
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
 
@@ -89,6 +101,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from tests.studies import small_federation, small_protocol
 from wardround.simulations.federation import run_federation
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
