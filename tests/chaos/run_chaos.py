@@ -71,7 +71,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """An uninterrupted run of a lane: its model's bytes, seconds from claim to end, and seconds of its rounds."""
+    """An uninterrupted run of a lane: its model's bytes, seconds from claim to results, and seconds of its rounds."""
 
     seconds: float
     rounds: float
@@ -144,7 +144,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def progress(out: Path) -> str:
     """How far a stopped run had come: rounds in its log, or the file that it wrote last."""
-    names = {"results.json": "end", "report.html": "report", "model.safetensors": "model"}
+    names = {"report.html": "report", "model.safetensors": "model"}
     for name, word in names.items():
         if (out / name).exists():
             return word
@@ -162,7 +162,8 @@ def reference(lane: Lane) -> Reference:
             sys.exit(f"the uninterrupted {lane.name} run ended with {ended.code}:\n{ended.err}")
     model = out / "model.safetensors"
     rounds = model.stat().st_mtime - ended.began
-    return Reference(rounds=rounds, seconds=ended.ended - ended.claimed, model=model.read_bytes())
+    seconds = (out / "results.json").stat().st_mtime - ended.claimed
+    return Reference(rounds=rounds, seconds=seconds, model=model.read_bytes())
 
 
 def one_run(
@@ -178,7 +179,7 @@ def one_run(
     wrong: list[str] = []
     while len(seen) < stops and not (out / "results.json").exists():
         ended = run(words, out, known.moment(rng), how)
-        if ended.code != 0:  # 0: it was faster this time
+        if not (out / "results.json").exists():  # else it had completed before it was stopped
             seen.append(f"{ended.ended - ended.claimed:.2f}s@{progress(out)}")
             wrong += _stopped_wrongly(ended, how)
     if not (out / "results.json").exists():
@@ -186,7 +187,7 @@ def one_run(
         if ended.code != 0:
             wrong.append(f"the repeated command ended with {ended.code}: {ended.err.strip()[-300:]}")
     wrong += examine(out, lane.sites(out), rounds=ROUNDS, crashes=len(seen), before=before)
-    if lane.name == "open" and (out / "model.safetensors").read_bytes() != known.model:
+    if not wrong and lane.name == "open" and (out / "model.safetensors").read_bytes() != known.model:
         wrong.append("the model differs from the uninterrupted one")
     return Row(lane=lane.name, name=name, stops=tuple(seen), violations=tuple(wrong))
 
