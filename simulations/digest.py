@@ -2,7 +2,9 @@
 
 import math
 
+from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
+from wardround.simulations.verdicts import MANY, summary
 
 
 def in_words(results: Results) -> str:
@@ -19,16 +21,21 @@ def in_words(results: Results) -> str:
         for model, value in whole.items()
         if not math.isnan(value)
     ]
-    for row in results.gains:
-        if row.metric == metric:
-            lines.append(
-                f"  {row.site}: {row.federated:.3f}, alone {row.local:.3f}, difference {row.difference:+.3f} "
-                f"[{row.low:+.3f} to {row.high:+.3f}]"
-            )
+    lines += _hospitals([row for row in results.gains if row.metric == metric])
     if left := results.left_out_sites:
         sites = "1 site was" if left == 1 else f"{left} sites were"
         lines.append(f"  {sites} left out: too small, or unfit for the protocol")
     return "\n".join(lines)
+
+
+def _hospitals(gains: list[GainRow]) -> list[str]:
+    if len(gains) > MANY:
+        return [f"  {summary(gains)}"]
+    return [
+        f"  {row.site}: {row.federated:.3f}, alone {row.local:.3f}, difference {row.difference:+.3f} "
+        f"[{row.low:+.3f} to {row.high:+.3f}]"
+        for row in gains
+    ]
 
 
 def _privacy(results: Results) -> str:

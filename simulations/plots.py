@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from wardround.simulations.privacy_words import stated
 from wardround.simulations.resultrows import CapRow, CurveRow, EpsilonRow, GainRow
-from wardround.simulations.verdicts import METRIC_NAMES, gain_of, interval, number, signed
+from wardround.simulations.verdicts import MANY, METRIC_NAMES, gain_of, interval, number, signed
 
 INK: Final = "#1f2933"
 QUIET: Final = "#66727f"
@@ -62,7 +62,8 @@ def forest(rows: Sequence[GainRow], order: Sequence[str], metric: str) -> str:
         (row for row in rows if row.metric == metric and row.site in places), key=lambda r: places[r.site]
     )
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 1.3 + 0.42 * max(len(chosen), 1)), layout="constrained")
+        height = 0.42 if len(chosen) <= MANY else 0.22
+        figure = Figure(figsize=(7.2, 1.3 + height * max(len(chosen), 1)), layout="constrained")
         _draw_forest(figure.subplots(), chosen, metric)
         return _svg(figure, "gains", f"Gain in {METRIC_NAMES[metric]} by hospital", _said(chosen))
 

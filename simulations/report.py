@@ -98,12 +98,16 @@ def render(results: Results, protocol: StudyProtocol) -> str:
 def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
     metric = results.primary
     gains = in_order(results, metric)
+    many = len(results.sites) > verdicts.MANY
+    answers = [answer(row, results) for row in gains]
     return {
+        "many": many,
         "results": results,
         "protocol": protocol,
         "banners": banners(results),
         "summary": verdicts.summary(gains),
-        "answers": [answer(row, results) for row in gains],
+        "answers": [item for item in answers if not many or item.word in ("better", "worse")],
+        "folded": [item for item in answers if many and item.word not in ("better", "worse")],
         "metric": verdicts.METRIC_NAMES.get(metric, ""),
         "metric_meaning": verdicts.METRIC_MEANINGS.get(metric, ""),
         "lines": [_line(site, results) for site in results.sites],

@@ -31,6 +31,8 @@ METRIC_MEANINGS: Final = {
 }
 SYMBOLS: Final = {"better": "▲", "worse": "▼", "unsure": "○", "unknown": "?"}
 NOTHING: Final = "n/a"
+MANY: Final = 20
+"""With more hospitals, pages lead with those that gain or lose and fold long lists away."""
 _MINUS: Final = "\N{MINUS SIGN}"
 _TIE: Final = "\N{NO-BREAK SPACE}"
 
