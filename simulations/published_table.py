@@ -19,7 +19,8 @@ BETTER: Final = """## A better recipe on the same split
 
 Inputs scaled by public constants, six rounds of exact Newton steps on per-site sums, ridge 1, no randomness.
 Other scalings and ridges had been looked at on these test patients (.834 to .860, and .800 to .827), so this shows what
-is within reach, not an untouched test. The regions and the Swiss hospital have few test patients: 1 to 14 deaths per region, 32 in all.
+is within reach, not an untouched test.
+The regions and the Swiss hospital have few test patients: 1 to 14 deaths per region, 32 in all.
 """
 
 PRIVATE: Final = """## What the published private runs spent
