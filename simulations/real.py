@@ -37,7 +37,7 @@ from wardround.simulations.real_cases import CASES, Case, PublishedFolds
 from wardround.simulations.real_page import Run, page
 from wardround.simulations.recruitment import from_table
 from wardround.simulations.run import simulate
-from wardround.simulations.runfolder import code_digest, file_digest
+from wardround.simulations.runfolder import file_digest
 
 STUDIES: Final = Path(__file__).parent / "studies"
 SEED: Final = 0
@@ -147,10 +147,9 @@ def run_all(cases: Sequence[Case], data: Path, folder: Path, *, jobs: int) -> li
 
 
 def facts(data: Path, cases: Sequence[Case]) -> dict[str, str]:
-    """Digests of the files that were read and of the code that read them."""
+    """Digests of the files that were read, and the version that the figures depend on most."""
     tables = dict.fromkeys(case.table for case in cases)
     return {
-        "code": code_digest(),
         "torch": torch.__version__,
         **{table: file_digest(data / table) for table in tables},
     }

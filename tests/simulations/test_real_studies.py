@@ -22,7 +22,7 @@ from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import load
 from wardround.common.study.schema import DRAFTED, Feature
-from wardround.simulations.real import STUDIES, facts, run_case
+from wardround.simulations.real import STUDIES, facts, protocol_of, run_case
 from wardround.simulations.real_cases import CASES, Case
 from wardround.simulations.real_page import mean_over_sites, page
 from wardround.simulations.results import Results
@@ -77,6 +77,15 @@ def test_every_protocol_fits_its_raw_table(name: str, table: str, site_column: s
 def test_every_protocol_is_run_and_every_run_has_a_protocol() -> None:
     assert {path.stem for path in STUDIES.glob("*.toml")} == {case.study for case in CASES}
     assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_a_single_assay_is_the_same_study_with_a_step_that_suits_fewer_inputs() -> None:
+    whole = study("tcga-brca-pam50")
+    part, _ = protocol_of(RUNS["TCGA-BRCA PAM50, mrna only"])
+    assert {feature.modality for feature in part.features} == {"mrna"}
+    expected = whole.federation.learning_rate * len(whole.features) / len(part.features)
+    assert (len(whole.features), len(part.features)) == (1642, 645)
+    assert part.federation.learning_rate == pytest.approx(expected)
 
 
 def test_treatment_is_no_feature_and_would_be_named(real_data: Path) -> None:
