@@ -5,8 +5,11 @@ error, so that standard output stays one JSON value.
 """
 
 import contextlib
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from wardround.simulations.run import Step
@@ -17,12 +20,49 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def shown(title: str) -> Iterator[Step]:
-    """A `Step` that shows progress of one run on standard error."""
-    if sys.stderr.isatty():
-        with _bar(title) as step:
-            yield step
-    else:
-        yield _Lines(title)
+    """A `Step` that shows progress of one run on standard error, and at which Ctrl-C is never lost."""
+    with _remembered_interrupts() as check:
+        if sys.stderr.isatty():
+            with _bar(title) as step:
+                yield _both(check, step)
+        else:
+            yield _both(check, _Lines(title))
+
+
+def _both(check: Callable[[], None], step: Step) -> Step:
+    def checked(stage: str, done: int, total: int) -> None:
+        check()
+        step(stage, done, total)
+
+    return checked
+
+
+@contextlib.contextmanager
+def _remembered_interrupts() -> Iterator[Callable[[], None]]:
+    """Ctrl-C raises at once as usual, and again at the next check if somebody's code swallowed it.
+
+    A KeyboardInterrupt that is raised inside a finalizer, a weak reference's callback or a library's bare `except`
+    is lost without a trace; the run would go on as if nobody had asked it to stop.
+    """
+    asked = threading.Event()
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield check  # whoever started this in the background asked that Ctrl-C does not reach it
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Lines:

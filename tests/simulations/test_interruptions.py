@@ -14,6 +14,11 @@ from tests.runs import simulate_words, study, table, write
 ROUNDS = 4000  # more than any machine finishes before it is interrupted
 
 
+def hear_control_c() -> None:
+    """Ctrl-C is ignored by whatever a script starts in the background, this test run perhaps among it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_control_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     words = simulate_words(*write(tmp_path, study(rounds=ROUNDS), table()), tmp_path / "run")
     process = subprocess.Popen(
@@ -21,6 +26,7 @@ def test_control_c_ends_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_control_c,
     )
     checkpoint = tmp_path / "run" / "federation" / "checkpoint.safetensors"
     deadline = time.monotonic() + 60
