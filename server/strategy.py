@@ -6,7 +6,7 @@ and whatever a node sends counts only after admission. Sites are asked explicitl
 
 import gc
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -113,10 +113,10 @@ class WardroundStrategy(Strategy):
         """One signed task per site of the roster; the study says which, the arguments do not."""
         self._task = task = self._coordinator.study.task()
         body = to_bytes(task.base)
-        return [
+        return (
             self._message(site, TASK, body, MessageType.TRAIN, task.round, task.attempt, task.base_model)
             for site in self._nodes
-        ]
+        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -124,7 +124,7 @@ class WardroundStrategy(Strategy):
         """Admit, combine, log, checkpoint. Returns no arrays where the attempt was void."""
         if self._task is None:
             raise StudyError("replies arrived although no task was given")
-        verdicts = {site: self._judge(site, reply) for site, reply in self._by_site(replies).items()}
+        verdicts = {site: self._judge(site, reply) for site, reply in self._by_site(replies)}
         counted = self._coordinator.close(self._task, verdicts)
         if not counted:
             return None, None
@@ -149,25 +149,31 @@ class WardroundStrategy(Strategy):
         envelope = self._coordinator.seal(site, kind, body, round_, attempt, base_model)
         return Message(pack(envelope), self._nodes[site], message_type)
 
-    def _exchange(self, grid: Grid, messages: Iterable[Message]) -> list[Message]:
-        """Send all and collect what comes back in time; remembers which site each message asked."""
+    def _exchange(self, grid: Grid, messages: Iterable[Message]) -> Iterator[Message]:
+        """Send all and give what comes back in time, one by one; remembers which site each message asked.
+
+        Nothing is gathered here: with many sites, all tasks and replies at once would be most of the memory.
+        """
         sites = {node: site for site, node in self._nodes.items()}
-        outgoing = list(messages)
-        identifiers = list(grid.push_messages(outgoing))
-        asked = [sites[message.metadata.dst_node_id] for message in outgoing]
+        asked: list[str] = []
+
+        def noted() -> Iterator[Message]:
+            for message in messages:
+                asked.append(sites[message.metadata.dst_node_id])
+                yield message
+
+        identifiers = list(grid.push_messages(noted()))
         self._asked = dict(zip(identifiers, asked, strict=True))
         # Flower's records refer to themselves: without this, updates of many rounds wait in memory.
         gc.collect(_YOUNG)
         return _collect(grid, identifiers, self._waiting)
 
-    def _by_site(self, replies: Iterable[Message]) -> Mapping[str, Message]:
-        """Replies by the site that was asked; Flower's own claim about the source is not used."""
-        found = {}
+    def _by_site(self, replies: Iterable[Message]) -> Iterator[tuple[str, Message]]:
+        """Each reply with the site that was asked; Flower's own claim about the source is not used."""
         for reply in replies:
             site = self._asked.get(reply.metadata.reply_to_message_id)
             if site is not None:
-                found[site] = reply
-        return found
+                yield site, reply
 
     def _judge(self, site: str, reply: Message) -> Admitted | Refused:
         if self._task is None or reply.has_error():
@@ -227,12 +233,12 @@ class WardroundStrategy(Strategy):
         coordinator = self._coordinator
         progress = coordinator.study.progress
         body = to_bytes(progress.parameters)
-        messages = [
+        messages = (
             self._message(site, FINISH, body, MessageType.QUERY, progress.rounds, 0, NO_MODEL)
             for site in self._nodes
-        ]
+        )
         replies = self._by_site(self._exchange(grid, messages))
-        coordinator.finish(site for site, reply in replies.items() if self._signer(reply, FINISHED) == site)
+        coordinator.finish(site for site, reply in replies if self._signer(reply, FINISHED) == site)
 
     def _signer(self, reply: Message, kind: str) -> str | None:
         """The site that signed an answer of this kind; None where nobody of the roster did."""
@@ -247,16 +253,14 @@ def _record(parameters: Parameters) -> ArrayRecord:
     return ArrayRecord({name: Array(array) for name, array in parameters.items()})
 
 
-def _collect(grid: Grid, identifiers: list[str], waiting: Waiting) -> list[Message]:
+def _collect(grid: Grid, identifiers: list[str], waiting: Waiting) -> Iterator[Message]:
     """Every reply that arrives within the limit, polled at our own pace (Flower's own waits three seconds)."""
     deadline = time.monotonic() + waiting.replies
     missing = set(identifiers)
-    replies = []
     while missing:
         for reply in grid.pull_messages(missing):
-            replies.append(reply)
             missing.discard(reply.metadata.reply_to_message_id)
+            yield reply
         if not missing or time.monotonic() >= deadline:
             break
         waiting.a_moment()
-    return replies
