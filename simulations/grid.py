@@ -4,7 +4,7 @@ Each message makes a round trip through Flower's wire bytes, so that sites and s
 exception at a site becomes the error reply that Flower's runtime would send.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -81,7 +81,7 @@ class InlineGrid(Grid):
         except Exception as error:
             return Message(Error(code=_CLIENT_APP_RAISED, reason=type(error).__name__), reply_to=arrived)
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that have arrived; each is given out once."""
         for identifier in list(message_ids):
             if identifier in self._replies:
