@@ -4,7 +4,7 @@ Each message makes a round trip through Flower's wire bytes, so that sites and s
 exception at a site becomes the error reply that Flower's runtime would send.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -92,6 +92,3 @@ class InlineGrid(Grid):
     ) -> Iterable[Message]:
         """Send all, return all replies. `timeout` has no meaning where nothing waits."""
         return self.pull_messages(self.push_messages(messages))
-
-
-GridFactory = Callable[[ClientApp, Iterable[str]], Grid]
