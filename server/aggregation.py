@@ -63,7 +63,7 @@ def combine(terms: FederationTerms, updates: NDArray[np.float32], weights: NDArr
         case "krum":
             chosen: Vector = updates[krum(updates, terms.byzantine)].astype(np.float64)
             return chosen
-        case "fedavg" | "fedprox" | "fedadam" | "fedyogi" | "fedadagrad":
+        case "fedavg" | "fedavgm" | "fedprox" | "fedadam" | "fedyogi" | "fedadagrad":
             return weighted_mean(updates, weights)
 
 

@@ -110,7 +110,7 @@ class Coordinator:
 
     def finish(self, sites: Iterable[str]) -> None:
         """Record the end of the study and which sites confirmed it."""
-        model = parameters_digest(self.study.progress.parameters)
+        model = parameters_digest(self.study.model)
         self._log.append_once("finish", {"model": model, "confirmed": sorted(sites)})
 
     def _record(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """The server's step from a combined update to the next base model.
 
-FedAvg, FedProx and the robust rules add the combined update times the server's learning rate. FedAdam,
-FedYogi and FedAdagrad treat it as a pseudo-gradient (Reddi et al. 2021, arXiv:2003.00295, algorithm 2), with
+FedAvg, FedProx and the robust rules add the combined update times the server's learning rate. FedAvgM (Hsu, Qi and
+Brown 2019, arXiv:1909.06335) keeps a momentum, m <- beta1 m + delta, and adds it times that rate. FedAdam, FedYogi and
+FedAdagrad treat it as a pseudo-gradient (Reddi et al. 2021, arXiv:2003.00295, algorithm 2), with
 delta = combined:
 
     m <- beta1 m + (1 - beta1) delta
@@ -16,7 +17,7 @@ to float32 once, when it becomes parameters. No randomness. Post-processing of p
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -37,17 +38,19 @@ class ServerState:
 
     Attributes:
         step: Rounds stepped so far.
-        first: (d,) first moment m, or None before the first step of an adaptive strategy.
-        second: (d,) second moment v, likewise.
+        first: (d,) first moment m, or None before the first step of FedAvgM or an adaptive strategy.
+        second: (d,) second moment v of an adaptive strategy, likewise.
+        tail: (d,) sum of the models of the last rounds so far that are averaged; None before the first of them.
     """
 
     step: int = 0
     first: Vector | None = None
     second: Vector | None = None
+    tail: Vector | None = None
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Named arrays for a checkpoint; absent moments are left out."""
-        moments = {"first": self.first, "second": self.second}
+        """Named arrays for a checkpoint; absent ones are left out."""
+        moments = {"first": self.first, "second": self.second, "tail": self.tail}
         present = {name: array for name, array in moments.items() if array is not None}
         return {"step": np.array([self.step], dtype=np.int64), **present}
 
@@ -56,15 +59,14 @@ class ServerState:
         """The inverse of `to_arrays`.
 
         Raises:
-            StorageError: Unknown or missing names, or only one of the two moments.
+            StorageError: Unknown or missing names, or a second moment without the first.
         """
-        if set(arrays) not in ({"step"}, {"step", "first", "second"}):
-            raise StorageError(f"expected step and both moments or none, found {sorted(arrays)}")
+        found = set(arrays) - {"tail"}
+        if found not in ({"step"}, {"step", "first"}, {"step", "first", "second"}):
+            raise StorageError(f"expected step, moments and tail, found {sorted(arrays)}")
         step = int(arrays["step"].astype(np.int64).reshape(-1)[0])
-        if "first" not in arrays:
-            return cls(step=step)
-        first, second = (arrays[name].astype(np.float64) for name in ("first", "second"))
-        return cls(step=step, first=first, second=second)
+        vectors = {name: array.astype(np.float64) for name, array in arrays.items() if name != "step"}
+        return cls(step=step, **vectors)
 
 
 def server_step(
@@ -88,15 +90,24 @@ def server_step(
         (array([0.05]), array([4.]))
     """
     _same_shape(base, combined, state)
+    if terms.strategy == "fedavgm":
+        moved = combined if state.first is None else terms.beta1 * state.first + combined
+        return base + terms.server_learning_rate * moved, replace(state, step=state.step + 1, first=moved)
     if terms.strategy not in ADAPTIVE:
-        return base + terms.server_learning_rate * combined, ServerState(step=state.step + 1)
+        return base + terms.server_learning_rate * combined, replace(state, step=state.step + 1)
     start = np.zeros_like(combined)
     first = state.first if state.first is not None else start
     second = state.second if state.second is not None else start
     first = terms.beta1 * first + (1 - terms.beta1) * combined
     second = _second_moment(terms, second, np.square(combined))
     move = terms.server_learning_rate * first / (np.sqrt(second) + terms.tau)
-    return base + move, ServerState(step=state.step + 1, first=first, second=second)
+    return base + move, replace(state, step=state.step + 1, first=first, second=second)
+
+
+def with_tail(state: ServerState, model: NDArray[np.floating]) -> ServerState:
+    """The state with one more model in the sum of those that are averaged."""
+    before = state.tail if state.tail is not None else np.zeros(model.shape)
+    return replace(state, tail=before + model)
 
 
 def _second_moment(terms: FederationTerms, second: Vector, squared: Vector) -> Vector:

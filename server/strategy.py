@@ -104,7 +104,7 @@ class WardroundStrategy(Strategy):
                 self._on_round(number)
         self._finish(grid)
         result = Result()
-        result.arrays = _record(coordinator.study.progress.parameters)
+        result.arrays = _record(coordinator.study.model)
         return result
 
     def configure_train(

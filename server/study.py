@@ -14,7 +14,7 @@ from wardround.common.errors import StudyError
 from wardround.common.learning.parameters import Parameters, from_vector, parameters_digest, to_vector
 from wardround.common.study.protocol import StudyProtocol
 from wardround.server.aggregation import combine
-from wardround.server.optimisers import ServerState, server_step
+from wardround.server.optimisers import ServerState, Vector, server_step, with_tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +58,7 @@ class Study:
         self.sites = sites
         self.progress = progress
         self._weights = protocol.federation.weights(sites)
-        self.quorum = protocol.federation.quorum or len(sites)
-        if self.quorum > len(sites):
-            raise StudyError(
-                f"the protocol asks for a quorum of {self.quorum}, the roster has {len(sites)} sites",
-                advice="more sites must join, or the protocol needs a smaller quorum",
-            )
+        self.quorum = _quorum(protocol, len(sites))
 
     @property
     def complete(self) -> bool:
@@ -99,16 +94,55 @@ class Study:
         """
         present = tuple(name for name in self.sites if name in updates)
         if len(present) < self.quorum:
-            self.progress = replace(self.progress, attempts=self.progress.attempts + 1)
+            self.void()
             return False
-        terms = self.protocol.federation
-        base = self.progress.parameters
         matrix = np.stack([to_vector(updates[name]) for name in present])
         weights = np.array([self._weights[name] for name in present])
-        vector, state = server_step(
-            terms, to_vector(base), combine(terms, matrix, weights), self.progress.state
-        )
-        self.progress = Progress(
-            rounds=self.progress.rounds + 1, parameters=from_vector(vector, base), state=state
-        )
+        self.advance(combine(self.protocol.federation, matrix, weights))
         return True
+
+    def void(self) -> None:
+        """End an attempt without a result: the model stays, the attempt is used up."""
+        self.progress = replace(self.progress, attempts=self.progress.attempts + 1)
+
+    def advance(self, combined: Vector) -> None:
+        """End a round with one combined update (d,), which the server's optimiser applies."""
+        base = self.progress.parameters
+        vector, state = server_step(self.protocol.federation, to_vector(base), combined, self.progress.state)
+        self.replace_model(from_vector(vector, base), state)
+
+    def replace_model(self, model: Parameters, state: ServerState) -> None:
+        """End a round with its model as it is."""
+        rounds, terms = self.progress.rounds + 1, self.protocol.federation
+        if terms.average_last > 1 and rounds > terms.rounds - terms.average_last:
+            state = with_tail(state, to_vector(model))
+        self.progress = Progress(rounds=rounds, parameters=model, state=state)
+
+    @property
+    def model(self) -> Parameters:
+        """The model to release: the last one, or the mean of the last few where the protocol averages."""
+        terms, progress = self.protocol.federation, self.progress
+        if progress.state.tail is None:
+            return progress.parameters
+        averaged = progress.rounds - (terms.rounds - terms.average_last)
+        return from_vector(progress.state.tail / averaged, progress.parameters)
+
+
+def _quorum(protocol: StudyProtocol, sites: int) -> int:
+    """Sites without which an attempt is void.
+
+    Raises:
+        StudyError: The roster is smaller than that, or cannot hold the honest sites that the protocol counts on.
+    """
+    quorum = protocol.federation.quorum or sites
+    if quorum > sites:
+        raise StudyError(
+            f"the protocol asks for a quorum of {quorum}, the roster has {sites} sites",
+            advice="more sites must join, or the protocol needs a smaller quorum",
+        )
+    if protocol.privacy.honest_sites >= quorum:
+        raise StudyError(
+            f"the protocol counts on {protocol.privacy.honest_sites} honest sites in a quorum of {quorum}",
+            advice="honest_sites must be below the quorum, so that the claim holds against a curious member too",
+        )
+    return quorum

@@ -6,17 +6,18 @@ simulation.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from wardround.client.training import LocalTrainer, seeded_batches
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import initial
-from wardround.common.learning.parameters import Parameters, from_vector, to_vector
+from wardround.common.learning.parameters import Parameters, to_vector
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import Targets
 from wardround.common.study.protocol import StudyProtocol
-from wardround.server.optimisers import ServerState, server_step
+from wardround.server.study import Progress, Study
 
 
 def train_alone(protocol: StudyProtocol, rows: PatientRows, *, site: str, seed: int) -> Parameters:
@@ -29,14 +30,14 @@ def train_alone(protocol: StudyProtocol, rows: PatientRows, *, site: str, seed: 
         seed: Of the order of patients.
     """
     plain = protocol.with_privacy(PrivacyTerms(mechanism="none", delta=protocol.privacy.delta))
+    plain = replace(plain, federation=replace(plain.federation, sites=(), quorum=1))
     trainer = LocalTrainer(plain, rows, site=site)
-    parameters, state = initial(protocol, rows.inputs.shape[1]), ServerState()
-    for number in range(1, protocol.federation.rounds + 1):
-        batches = seeded_batches(plain, rows.n_patients, seed=seed, site=site, round_=number)
-        update = to_vector(trainer.plain(parameters, batches)).astype(np.float64)
-        vector, state = server_step(protocol.federation, to_vector(parameters), update, state)
-        parameters = from_vector(vector, parameters)
-    return parameters
+    study = Study(plain, (site,), Progress(parameters=initial(plain, rows.inputs.shape[1])))
+    while not study.complete:
+        task = study.task()
+        batches = seeded_batches(plain, rows.n_patients, seed=seed, site=site, round_=task.round)
+        study.advance(to_vector(trainer.plain(task.base, batches)).astype(np.float64))
+    return study.model
 
 
 def pooled_rows(parts: Sequence[PatientRows]) -> PatientRows:

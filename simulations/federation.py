@@ -75,20 +75,20 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
         waiting = replace(WAITING, stop=Event())
         app = _app(coordinator, on_round, waiting)
         run_on_ray(app, federation.protocol, federation.hospitals, roster, stop=waiting.stop)
-        return coordinator.study.progress.parameters
+        return coordinator.study.model
     with opened(federation) as premises:
         coordinator, roster = _begin(federation, premises)
         sites = {one.hospital.name: one.site(federation.protocol, roster) for one in premises}
         grid = InlineGrid(client_app(by_name(sites)), sites)
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
         _app(coordinator, on_round, WAITING)(grid, context)
-    return coordinator.study.progress.parameters
+    return coordinator.study.model
 
 
 def _app(coordinator: Coordinator, on_round: RoundHook, waiting: Waiting) -> ServerApp:
     return server_app(
         coordinator,
-        on_round=lambda number: on_round(number, coordinator.study.progress.parameters),
+        on_round=lambda number: on_round(number, coordinator.study.model),
         waiting=waiting,
     )
 

@@ -4,12 +4,16 @@ Source: rule 1 of the privacy design (public constants) and Abadi et al. (2016) 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
-from wardround.common.checks import in_range, positive
-from wardround.common.errors import ProtocolError
+from wardround.common.checks import in_range, not_negative, positive
+from wardround.common.errors import PrivacyError, ProtocolError
 
-Mechanism = Literal["none", "site-noise"]
+Mechanism = Literal["none", "site-noise", "joint-noise"]
+MECHANISMS: Final[tuple[Mechanism, ...]] = get_args(Mechanism)
+
+FEWEST_HONEST: Final = 2
+"""Honest sites below which joint noise is no sum worth its name: with one, every site carries its own full noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,14 +21,21 @@ class PrivacyTerms:
     """How one release of one site is made private.
 
     Attributes:
-        mechanism: `none` (no privacy: only public or synthetic cohorts), or `site-noise` (each site trains with
-            DP-SGD and its own full noise; every update is private on its own).
+        mechanism: `none` (no privacy: only public or synthetic cohorts), `site-noise` (each site trains with
+            DP-SGD and its own full noise; every update is private on its own), or `joint-noise` (each site adds a
+            share of the noise inside a secure sum, of which only the total can be read).
         clipping_norm: C, L2 bound on one patient's gradient.
-        noise_multiplier: Noise standard deviation divided by C, dimensionless.
+        noise_multiplier: z, noise standard deviation divided by C, dimensionless. Under `joint-noise` that of any
+            `honest_sites` shares together.
         sample_rate: q, the Poisson inclusion probability of a patient per step; 1 is full batch.
         delta: The lifetime delta at which epsilon is stated.
         reference_patients: Public stand-in for a site's cohort size: the clipped sum is divided by
             `sample_rate * reference_patients`. Declared, never counted.
+        honest_sites: h, only under `joint-noise`: how many sites of an attempt's roster neither collude nor drop out.
+            The claim holds against everybody else together. At most the number of sites minus one, so that it
+            holds against a curious member too.
+        most_patients: Only under `joint-noise`: a public upper bound on the patients of all sites together, by which
+            the grid of the integer noise is chosen. With more, sums could wrap: useless, but no less private.
         source: Where these constants come from.
     """
 
@@ -34,20 +45,40 @@ class PrivacyTerms:
     sample_rate: float = 1.0
     delta: float = 1e-5
     reference_patients: int = 200
+    honest_sites: int = 0
+    most_patients: int = 32768
     source: str = "framework default"
 
     def __post_init__(self) -> None:
         """Refuse terms under which no guarantee holds."""
-        if self.mechanism not in ("none", "site-noise"):
+        if self.mechanism not in MECHANISMS:
             raise ProtocolError(
                 f"privacy mechanism {self.mechanism!r} is unknown to this release",
-                advice="use 'site-noise', or 'none' for public or synthetic cohorts",
+                advice="use 'joint-noise', 'site-noise', or 'none' for public or synthetic cohorts",
             )
         positive(clipping_norm=self.clipping_norm, sample_rate=self.sample_rate, delta=self.delta)
-        positive(reference_patients=self.reference_patients)
+        positive(reference_patients=self.reference_patients, most_patients=self.most_patients)
+        not_negative(honest_sites=self.honest_sites)
         in_range(0, 1, sample_rate=self.sample_rate)
         in_range(0, 0.1, delta=self.delta)
-        if self.mechanism == "site-noise":
+        if self.mechanism != "none":
             positive(noise_multiplier=self.noise_multiplier)
         elif self.noise_multiplier:
             raise ProtocolError("noise_multiplier is set although the mechanism is 'none'")
+        self._check_joint()
+
+    def _check_joint(self) -> None:
+        if self.mechanism != "joint-noise":
+            if self.honest_sites:
+                raise ProtocolError(f"honest_sites is set although the mechanism is {self.mechanism!r}")
+            return
+        if self.honest_sites < FEWEST_HONEST:
+            raise ProtocolError(
+                f"expected honest_sites of at least {FEWEST_HONEST} under joint-noise, found {self.honest_sites}",
+                advice="set it to the number of sites minus one; with fewer than three sites use 'site-noise'",
+            )
+        if self.sample_rate != 1:
+            raise PrivacyError(
+                f"expected sample_rate 1 under joint-noise, found {self.sample_rate:g}",
+                advice="no bound for a sampled integer noise is proven; the full batch costs nothing at these sizes",
+            )

@@ -3,10 +3,10 @@
 A study is data, not code. Two protocols are the same study exactly if their digests are equal.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from wardround.common.checks import not_negative
 from wardround.common.errors import PrivacyError, ProtocolError
@@ -16,6 +16,7 @@ from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import Outcome, SurvivalOutcome, outcome_kind
 from wardround.common.study.schema import DRAFTED, Feature
 from wardround.common.study.terms import (
+    ROBUST,
     ROW_IS_PATIENT,
     CohortTerms,
     FederationTerms,
@@ -29,6 +30,14 @@ VERSION = 1
 
 DEEPEST_PRIVATE = 2
 """Hidden layers for which one patient's influence was measured to stay within C whatever weights are crafted."""
+
+_LATER: Final[Mapping[str, object]] = {
+    "honest_sites": 0,
+    "most_patients": 32768,
+    "average_last": 1,
+    "first_round": "gradients",
+}
+"""Terms that version 1 gained after studies were signed, with the value that means what was done before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +87,44 @@ class StudyProtocol:
             not_negative(seed=self.seed)
         self._check_modalities()
         self._check_quorum()
+        self._check_first_round()
         if self.private:
             self._check_private()
+        if self.joint:
+            self._check_joint()
+
+    def _check_first_round(self) -> None:
+        if self.federation.first_round == "statistics" and self.privacy.mechanism != "joint-noise":
+            raise ProtocolError(
+                f"federation: first_round 'statistics' needs mechanism 'joint-noise', found {self.privacy.mechanism!r}",
+                advice="leave first_round out; only a secure sum carries statistics",
+            )
+
+    def _check_joint(self) -> None:
+        """One clipped sum per round at q = 1: whatever else a site did in a round would see its share of noise only."""
+        terms = self.federation
+        if terms.local_steps != 1:
+            raise PrivacyError(
+                f"expected local_steps = 1 under joint-noise, found {terms.local_steps}",
+                advice="after the first step a site's own later gradients are covered by its own share of noise only; "
+                "use more rounds, or 'site-noise'",
+            )
+        if terms.strategy in ROBUST or terms.strategy == "fedprox":
+            raise PrivacyError(
+                f"strategy {terms.strategy!r} cannot be combined with joint-noise",
+                advice="a secure sum shows no single update; use 'fedavg', 'fedavgm' or an adaptive strategy",
+            )
+        if any(site.weight != 1 for site in terms.sites):
+            raise PrivacyError(
+                "expected weight 1 for every site under joint-noise",
+                advice="a weight scales a site's patients above the noise that was planned; sums need none",
+            )
+        listed = len(terms.sites)
+        if listed and self.privacy.honest_sites >= listed:
+            raise PrivacyError(
+                f"expected honest_sites below the {listed} listed sites, found {self.privacy.honest_sites}",
+                advice=f"at most {listed - 1}: a member subtracts its own noise and must not break the claim",
+            )
 
     def _check_modalities(self) -> None:
         known = {feature.modality for feature in self.features}
@@ -124,6 +169,11 @@ class StudyProtocol:
         return self.privacy.mechanism != "none"
 
     @property
+    def joint(self) -> bool:
+        """Whether sites send masked shares of one sum instead of updates."""
+        return self.privacy.mechanism == "joint-noise"
+
+    @property
     def outcome_columns(self) -> tuple[str, ...]:
         """The columns that hold the outcome."""
         if isinstance(self.outcome, SurvivalOutcome):
@@ -144,7 +194,8 @@ class StudyProtocol:
     def canonical_bytes(self) -> bytes:
         """The bytes that are signed: every term written out, defaults too, numbers as their shortest decimal.
 
-        A term that is added, or a default that changes, gives other bytes: it needs a new `VERSION`.
+        Terms that came later (`_LATER`) are written only where they differ from what was done before they existed,
+        so that older studies keep their digest. A default that changes gives other bytes: it needs a new `VERSION`.
         """
         terms: dict[str, object] = {"outcome_kind": outcome_kind(self.outcome), **_plain_fields(self)}
         return canonical({**header(FORMAT, VERSION), **terms})
@@ -168,11 +219,20 @@ class StudyProtocol:
 
     def with_privacy(self, terms: PrivacyTerms) -> "StudyProtocol":
         """The same study under other privacy terms: another protocol with another digest."""
-        return replace(self, privacy=terms, seed=None if terms.mechanism != "none" else self.seed)
+        seed = None if terms.mechanism != "none" else self.seed
+        if terms.mechanism == "joint-noise" or self.federation.first_round == "gradients":
+            return replace(self, privacy=terms, seed=seed)
+        return replace(
+            self, privacy=terms, seed=seed, federation=replace(self.federation, first_round="gradients")
+        )
 
 
 def _plain_fields(terms: object) -> dict[str, object]:
-    return {name: _plain(getattr(terms, name)) for name in _field_names(cast("Hashable", type(terms)))}
+    names = _field_names(cast("Hashable", type(terms)))
+    values = {name: getattr(terms, name) for name in names}
+    return {
+        name: _plain(value) for name, value in values.items() if name not in _LATER or value != _LATER[name]
+    }
 
 
 @cache

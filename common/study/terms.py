@@ -5,22 +5,17 @@ Every class is frozen data with its own checks; reading TOML is in `reader`, the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from wardround.common.checks import in_range, not_negative, one_of, positive
 from wardround.common.errors import ProtocolError
 
-Strategy = Literal["fedavg", "fedprox", "fedadam", "fedyogi", "fedadagrad", "trimmed-mean", "median", "krum"]
-STRATEGIES: tuple[Strategy, ...] = (
-    "fedavg",
-    "fedprox",
-    "fedadam",
-    "fedyogi",
-    "fedadagrad",
-    "trimmed-mean",
-    "median",
-    "krum",
-)
+Strategy = Literal[
+    "fedavg", "fedavgm", "fedprox", "fedadam", "fedyogi", "fedadagrad", "trimmed-mean", "median", "krum"
+]
+STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
+ROBUST: Final = frozenset({"trimmed-mean", "median", "krum"})
+"""Strategies that look at each site's update, which a secure sum never shows."""
 
 
 ROW_IS_PATIENT: Final = "#row"
@@ -147,11 +142,15 @@ class FederationTerms:
         learning_rate: Of the local steps.
         proximal_mu: FedProx penalty, applied to parameters after the noise.
         server_learning_rate: Of the server's optimiser (FedAdam, FedYogi, FedAdagrad; Reddi et al. 2021).
-        beta1: First-moment decay of the server's optimiser, without bias correction.
+        beta1: First-moment decay of the server's optimiser, without bias correction; the momentum of `fedavgm`.
         beta2: Second-moment decay of the server's optimiser, without bias correction.
         tau: Adaptivity constant of the server's optimiser, > 0.
         trim: Share of values cut at each end by `trimmed-mean`.
         byzantine: Number of faulty sites that `krum` assumes.
+        average_last: The released model is the mean of the models of this many last rounds; 1 is the last alone.
+        first_round: Under `joint-noise` what round 1 sums: `gradients`, or `statistics`, one noisy sum of second
+            moments from which the server solves a ridge regression or linear discriminant. With `rounds = 1` that
+            is the whole study; otherwise it is where the gradient rounds start.
         sites: Public terms per site; empty means every site of the roster with weight 1.
     """
 
@@ -169,12 +168,17 @@ class FederationTerms:
     tau: float = 1e-8
     trim: float = 0.2
     byzantine: int = 1
+    average_last: int = 1
+    first_round: Literal["gradients", "statistics"] = "gradients"
     sites: tuple[SiteTerms, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse unknown strategies, repeated sites and numbers out of range."""
         one_of(STRATEGIES, strategy=self.strategy)
+        one_of(("gradients", "statistics"), first_round=self.first_round)
         positive(rounds=self.rounds, attempts=self.attempts, local_steps=self.local_steps)
+        positive(average_last=self.average_last)
+        in_range(1, self.rounds, average_last=self.average_last)
         positive(
             learning_rate=self.learning_rate, server_learning_rate=self.server_learning_rate, tau=self.tau
         )

@@ -19,7 +19,8 @@ def test_every_key_of_a_study_has_a_meaning_a_form_and_a_default() -> None:
 def test_a_key_shows_meaning_type_and_default() -> None:
     assert explain("privacy.noise_multiplier") == (
         "privacy.noise_multiplier\n"
-        "  Noise standard deviation divided by C, dimensionless.\n"
+        "  z, noise standard deviation divided by C, dimensionless. Under `joint-noise` that of any\n"
+        "  `honest_sites` shares together.\n"
         "  A number; default 0.0."
     )
 
@@ -51,7 +52,7 @@ def test_a_key_with_two_meanings_shows_both() -> None:
 
 def test_a_section_explains_all_its_keys() -> None:
     text = explain("privacy")
-    assert text.count("\n\n") == 6
+    assert text.count("\n\n") == 8
     assert text.startswith("privacy.mechanism\n")
 
 

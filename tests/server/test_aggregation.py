@@ -14,7 +14,7 @@ from wardround.common.study.terms import STRATEGIES, FederationTerms, Strategy
 from wardround.server import aggregation
 from wardround.server.aggregation import combine, krum, squared_distances, trimmed_mean, weighted_mean
 
-MEANS: tuple[Strategy, ...] = ("fedavg", "fedprox", "fedadam", "fedyogi", "fedadagrad")
+MEANS: tuple[Strategy, ...] = ("fedavg", "fedavgm", "fedprox", "fedadam", "fedyogi", "fedadagrad")
 ROBUST: tuple[Strategy, ...] = ("trimmed-mean", "median", "krum")
 
 

@@ -7,6 +7,7 @@ from tests.studies import WIDTH, small_protocol
 from wardround.common.errors import ProtocolError, StudyError
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, to_vector
+from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.terms import SiteTerms
 from wardround.server.study import Progress, Study
@@ -89,3 +90,19 @@ def test_a_stranger_among_the_updates_is_not_counted() -> None:
     study = started(small_protocol(quorum=1))
     study.close({"a": constant(study, 1.0), "stranger": constant(study, 100.0)})
     assert np.allclose(to_vector(study.progress.parameters), 1.0)
+
+
+def test_the_released_model_is_the_mean_of_the_last_rounds() -> None:
+    study = started(small_protocol(rounds=4, average_last=2))
+    for value in (1.0, 2.0, 3.0):
+        study.close({site: constant(study, value) for site in SITES})
+    assert np.allclose(to_vector(study.model), 6.0)  # 1 + 2 + 3: the tail begins here
+    study.close({site: constant(study, 4.0) for site in SITES})
+    assert np.allclose(to_vector(study.progress.parameters), 10.0)
+    assert np.allclose(to_vector(study.model), 8.0)
+
+
+def test_honest_sites_must_fit_into_the_quorum() -> None:
+    joint = PrivacyTerms(mechanism="joint-noise", noise_multiplier=2.0, honest_sites=3)
+    with pytest.raises(StudyError, match="3 honest sites in a quorum of 3"):
+        started(small_protocol().with_privacy(joint))
