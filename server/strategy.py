@@ -231,11 +231,9 @@ class WardroundStrategy(Strategy):
     def _finish(self, grid: Grid) -> None:
         """Tell every site that the study is over, so that it returns the unused part of its reservation."""
         coordinator = self._coordinator
-        progress = coordinator.study.progress
-        body = to_bytes(progress.parameters)
+        rounds = coordinator.study.progress.rounds
         messages = (
-            self._message(site, FINISH, body, MessageType.QUERY, progress.rounds, 0, NO_MODEL)
-            for site in self._nodes
+            self._message(site, FINISH, b"", MessageType.QUERY, rounds, 0, NO_MODEL) for site in self._nodes
         )
         replies = self._by_site(self._exchange(grid, messages))
         coordinator.finish(site for site, reply in replies if self._signer(reply, FINISHED) == site)

@@ -96,7 +96,10 @@ class Study:
         if len(present) < self.quorum:
             self.void()
             return False
-        matrix = np.stack([to_vector(updates[name]) for name in present])
+        width = sum(array.size for array in self.progress.parameters.values())
+        matrix = np.empty((len(present), width), np.float32)
+        for row, name in zip(matrix, present, strict=True):
+            to_vector(updates[name], out=row)
         weights = np.array([self._weights[name] for name in present])
         self.advance(combine(self.protocol.federation, matrix, weights))
         return True

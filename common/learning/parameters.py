@@ -69,13 +69,13 @@ def check_like(
     return {name: found[name] for name in expected}
 
 
-def to_vector(parameters: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """All values in one row, in the order of names."""
-    return (
-        np.concatenate([array.ravel() for array in parameters.values()])
-        if parameters
-        else np.empty(0, np.float32)
-    )
+def to_vector(
+    parameters: Mapping[str, NDArray[np.float32]], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """All values in one row, in the order of names; written into `out`, float32 of that length, if given."""
+    if not parameters:
+        return np.empty(0, np.float32)
+    return np.concatenate([array.ravel() for array in parameters.values()], out=out)
 
 
 def from_vector(vector: NDArray[np.floating], like: Mapping[str, NDArray[np.float32]]) -> Parameters:
