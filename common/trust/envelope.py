@@ -12,10 +12,11 @@ Assumes that the roster's keys were compared by people.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from wardround.common.errors import TrustError, UsageError, WardroundError
 from wardround.common.formats import canonical, digest, header
-from wardround.common.trust.identity import Roster, SigningKey, check_name
+from wardround.common.trust.identity import PublicKey, SigningKey, check_name
 from wardround.common.trust.signed import ENVELOPE_DOMAIN, exact_keys, is_count, is_digest, parse
 
 FORMAT = "wardround-envelope"
@@ -23,7 +24,22 @@ VERSION = 1
 LONGEST_HEADER = 8192  # bytes
 SIGNATURE_SIZE = 64  # bytes
 
-KINDS = ("roll-call", "present", "task", "update", "declined", "finish", "finished")
+KINDS = (
+    *("roll-call", "present", "task", "update", "declined", "finish", "finished"),
+    *("open", "ready", "roster", "agreed", "masked"),  # of a secure sum: docs/secure-sum.md
+)
+
+
+class KeyRing(Protocol):
+    """Public keys that somebody trusts, by name; a `Roster` is one."""
+
+    def key(self, name: str) -> PublicKey:
+        """The key of a party.
+
+        Raises:
+            TrustError: Nobody of that name is trusted.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +121,7 @@ def seal(key: SigningKey, fields: Header, body: bytes, *, body_digest: str = "")
     return line + b"\n" + key.sign(ENVELOPE_DOMAIN, line) + body
 
 
-def open_envelope(data: bytes, roster: Roster, **expected: str | int) -> Envelope:
+def open_envelope(data: bytes, roster: KeyRing, **expected: str | int) -> Envelope:
     """Check a message and open it.
 
     Args:
