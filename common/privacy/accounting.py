@@ -7,6 +7,9 @@ little for q < 1 and is not used.
 
 Relations: `add-or-remove` one patient, or `replace-one` patient by another. At q = 1 replacing doubles mu.
 
+Releases with joint noise have two accounts: against everybody outside h honest sites (`tolerated`), and against all
+the others together (`everyone-else`), where only the site's own share counts. Other releases cost the same in both.
+
 Sources: Dong, Roth and Su (2022), "Gaussian differential privacy"; Gopi, Lee and Wutschitz (2021), "Numerical
 composition of differential privacy"; Mironov, Talwar and Zhang (2019), "Rényi differential privacy of the
 sampled Gaussian mechanism"; Doroshenko et al. (2022), "Connect the dots".
@@ -21,9 +24,11 @@ from typing import Final, Literal, get_args
 
 from wardround.common.checks import one_of
 from wardround.common.errors import PrivacyError, UsageError
-from wardround.common.privacy.events import DpEvent, NonPrivate
+from wardround.common.privacy.events import DpEvent, GaussianSteps, JointGaussianSteps, NonPrivate
+from wardround.common.privacy.excess import Excess
 
 Relation = Literal["add-or-remove", "replace-one"]
+Against = Literal["tolerated", "everyone-else"]
 
 DECIMALS: Final = 4
 """Claims are rounded up to this many decimals."""
@@ -47,7 +52,12 @@ _Groups = tuple[
 ]  # (noise multiplier, sample rate, steps), sorted, each pair once
 
 
-def epsilon(events: Iterable[DpEvent], delta: float, relation: Relation = "add-or-remove") -> float:
+def epsilon(
+    events: Iterable[DpEvent],
+    delta: float,
+    relation: Relation = "add-or-remove",
+    against: Against = "tolerated",
+) -> float:
     """The claim: every patient's (epsilon, delta) guarantee against somebody who sees all these releases.
 
     Guarantees:
@@ -58,12 +68,14 @@ def epsilon(events: Iterable[DpEvent], delta: float, relation: Relation = "add-o
         events: All releases of one patient pool.
         delta: In (0, 1).
         relation: Neighbouring relation.
+        against: Who is curious together: a coalition that leaves as many sites honest as each event with joint
+            noise says, or everyone else. The other events cost the same in both.
 
     Returns:
         Epsilon >= 0; infinity if any event is `NonPrivate`.
 
     Raises:
-        UsageError: delta or the relation is out of range.
+        UsageError: delta, the relation or `against` is out of range.
         PrivacyError: q < 1, and Opacus is not installed here.
 
     Example:
@@ -71,49 +83,69 @@ def epsilon(events: Iterable[DpEvent], delta: float, relation: Relation = "add-o
         >>> epsilon([GaussianSteps(noise_multiplier=10.0, sample_rate=1.0, steps=30)], 1e-5)
         2.2071
     """
-    listed = _checked(events, delta, relation)
+    listed = _checked(events, delta, relation, against)
     if any(isinstance(event, NonPrivate) for event in listed):
         return math.inf
-    return _claim(_grouped(listed), float(delta), relation)
+    excess = _excess(listed)
+    cost = _claim(_grouped(listed), excess.gaussian_delta(float(delta)), relation)
+    return _up(excess.claim(cost, float(delta)))
 
 
-def second_opinion(events: Iterable[DpEvent], delta: float, relation: Relation = "add-or-remove") -> float:
+def second_opinion(
+    events: Iterable[DpEvent],
+    delta: float,
+    relation: Relation = "add-or-remove",
+    against: Against = "tolerated",
+) -> float:
     """Epsilon by dp-accounting's privacy loss distributions, unrounded; independent of `epsilon`.
 
-    Args and raises as in `epsilon`.
+    Args and raises as in `epsilon`. Joint noise counts as the Gaussian that it amounts to, without its excess.
 
     Returns:
         An upper bound within about 1e-4 of the true epsilon (looser above 100).
     """
-    listed = _checked(events, delta, relation)
+    listed = _checked(events, delta, relation, against)
     if any(isinstance(event, NonPrivate) for event in listed):
         return math.inf
-    groups = Counter[tuple[float, float]]()
-    for event in listed:
-        if not isinstance(event, NonPrivate):
-            groups[event.noise_multiplier, event.sample_rate] += event.steps
-    return _pld(tuple((z, q, steps) for (z, q), steps in sorted(groups.items())), float(delta), relation)
+    return _pld(_counted(listed), float(delta), relation)
 
 
-def _checked(events: Iterable[DpEvent], delta: float, relation: str) -> list[DpEvent]:
+def _checked(events: Iterable[DpEvent], delta: float, relation: str, against: str) -> list[DpEvent]:
     one_of(get_args(Relation), relation=relation)
+    one_of(get_args(Against), against=against)
     if not 0 < delta < 1:
         raise UsageError(f"expected 0 < delta < 1, found {delta}")
-    return list(events)
+    alone = against == "everyone-else"
+    return [e.with_honest(1) if alone and isinstance(e, JointGaussianSteps) else e for e in events]
+
+
+def _excess(events: list[DpEvent]) -> Excess:
+    joint = [event for event in events if isinstance(event, JointGaussianSteps)]
+    return Excess(
+        values=sum(e.coordinates * e.steps for e in joint),
+        draws=sum(2 * e.honest * e.coordinates * e.steps for e in joint),
+    )
+
+
+def _counted(events: list[DpEvent]) -> _Groups:
+    """Equal mechanisms together, joint noise as the full-batch Gaussian that it amounts to."""
+    groups = Counter[tuple[float, float]]()
+    for event in events:
+        match event:
+            case GaussianSteps():
+                groups[event.noise_multiplier, event.sample_rate] += event.steps
+            case JointGaussianSteps():
+                groups[event.noise_multiplier, 1.0] += event.steps
+            case NonPrivate():
+                raise PrivacyError("a release without a guarantee cannot be grouped")
+    return tuple((z, q, steps) for (z, q), steps in sorted(groups.items()))
 
 
 def _grouped(events: list[DpEvent]) -> _Groups:
-    """Equal mechanisms together; all full-batch Gaussians as the one Gaussian that they are, last."""
-    groups = Counter[tuple[float, float]]()
-    squares: list[float] = []
-    for event in events:
-        if isinstance(event, NonPrivate):
-            raise PrivacyError("a release without a guarantee cannot be grouped")
-        if event.sample_rate == 1:
-            squares.append(event.steps / event.noise_multiplier**2)
-        else:
-            groups[event.noise_multiplier, event.sample_rate] += event.steps
-    sampled = tuple((z, q, steps) for (z, q), steps in sorted(groups.items()))
+    """As `_counted`, and all full-batch Gaussians as the one Gaussian that they are, last."""
+    groups = _counted(events)
+    squares = [steps / z**2 for z, q, steps in groups if q == 1]
+    sampled = tuple(group for group in groups if group[1] != 1)
     return (*sampled, (1 / math.sqrt(math.fsum(squares)), 1.0, 1)) if squares else sampled
 
 
@@ -123,10 +155,10 @@ def _claim(groups: _Groups, delta: float, relation: Relation) -> float:
         return 0.0
     z, q, _ = groups[0]
     if q == 1:
-        return _up(gaussian_epsilon((2 if relation == "replace-one" else 1) / z, delta))
+        return gaussian_epsilon((2 if relation == "replace-one" else 1) / z, delta)
     if relation == "replace-one":
-        return _up(_pld(groups, delta, relation))
-    return _up(_sampled(groups, delta))
+        return _pld(groups, delta, relation)
+    return _sampled(groups, delta)
 
 
 def _up(value: float) -> float:

@@ -72,6 +72,11 @@ class SecureRandom:
         """`n` bytes."""
         return self._fill(np.empty(n, np.uint8)).tobytes()
 
+    def words(self, n: int) -> NDArray[np.uint64]:
+        """`n` uniform 64-bit words, shape (n,), the caller's own."""
+        not_negative(n=n)
+        return self._fill(np.empty(8 * n, np.uint8)).view(np.uint64)
+
     def bernoulli(self, n: int, q: float) -> NDArray[np.bool_]:
         """`n` independent choices, each True with probability q.
 
@@ -85,8 +90,7 @@ class SecureRandom:
             Shape (n,).
         """
         in_range(0, 1, q=q)
-        not_negative(n=n)
-        words = self._fill(np.empty(8 * n, np.uint8)).view(np.uint64)
+        words = self.words(n)
         threshold = int(math.ldexp(q, 64))
         return np.ones(n, np.bool_) if threshold >> 64 else words < np.uint64(threshold)
 
