@@ -199,7 +199,7 @@ class SumSession:
                 suite, or a second roster.
             PrivacyError: The session was used.
         """
-        self._state.require_unused()
+        self._state.unused_keys()
         state = self._state
         roster = read_roster(readies, state.approved, state.context)
         _check_own(state.name, state.ready, {name: r.envelope for name, r in roster.readies.items()})
@@ -233,7 +233,7 @@ class SumSession:
             PrivacyError: The session was used.
             UsageError: Before `agree`.
         """
-        self._state.require_unused()
+        self._state.unused_keys()
         transcript = read_transcript(agreements, self._state.approved, self.roster)
         _check_own(self.name, self._agreed, transcript.agreements)
         if self._transcript is not None:
@@ -255,7 +255,7 @@ class SumSession:
             UsageError: Before `confirm`, or another shape or type.
             PrivacyError: The session was used.
         """
-        self._state.require_unused()
+        self._state.unused_keys()
         check_words(values)
         keys = self._state.pair_keys(self.transcript)
         self._state = replace(self._state, keys=None, readies=(), made={}, agreements=())

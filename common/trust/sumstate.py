@@ -13,7 +13,7 @@ from wardround.common.errors import PrivacyError, TrustError, UsageError
 from wardround.common.formats import canonical, check_header, header
 from wardround.common.trust.agreement import EphemeralKeys, pair_key
 from wardround.common.trust.identity import PublicKey
-from wardround.common.trust.signed import bytes_of, exact_keys, parse, text_of
+from wardround.common.trust.signed import bytes_of, exact_keys, is_count, parse, text_of
 from wardround.common.trust.sumroster import SumContext, Transcript
 
 FORMAT: Final = "wardround-sum-session"
@@ -104,6 +104,8 @@ class SumState:
         found: dict[str, Any] = parse(data, where=WHERE)
         check_header(found, name=FORMAT, version=VERSION, where=WHERE)
         exact_keys(found, frozenset({"format", "version", *cls.__dataclass_fields__}), where=WHERE)
+        if not (isinstance(found["name"], str) and is_count(found["least"])):
+            raise TrustError(f"a field of {WHERE} has the wrong type")
         try:
             return cls(
                 name=found["name"],
@@ -128,30 +130,21 @@ class SumState:
         Raises:
             PrivacyError: The keys are gone.
         """
+        keys = self.unused_keys()
+        roster = transcript.roster
         return {
             peer: pair_key(
-                secrets=self._secrets(peer, transcript),
+                secrets=keys.exchange(ready.shares) + self._second_secret(keys, peer, transcript),
                 transcript=transcript.digest,
-                suite=transcript.roster.suite,
+                suite=roster.suite,
                 sites=(self.name, peer),
             )
-            for peer in transcript.roster.members
+            for peer, ready in roster.readies.items()
             if peer != self.name
         }
 
-    def _secrets(self, peer: str, transcript: Transcript) -> bytes:
-        """The X25519 secret, followed by the ML-KEM secret under the hybrid."""
-        self.require_unused()
-        assert self.keys is not None  # noqa: S101  (just required)
-        secret = self.keys.exchange(transcript.roster.readies[peer].shares)
-        if peer in self.made:
-            return secret + self.made[peer][0]
-        if ciphertext := transcript.ciphertexts[peer].get(self.name):
-            return secret + self.keys.decapsulate(ciphertext)
-        return secret
-
-    def require_unused(self) -> None:
-        """Refuse a session whose keys are gone.
+    def unused_keys(self) -> EphemeralKeys:
+        """The private keys, as long as nothing was masked with them.
 
         Raises:
             PrivacyError: A vector was masked already.
@@ -161,6 +154,14 @@ class SumState:
                 f"the keys of {self.context.moment} masked a vector already",
                 advice="resend the bytes that were kept, or wait for the next attempt",
             )
+        return self.keys
+
+    def _second_secret(self, keys: EphemeralKeys, peer: str, transcript: Transcript) -> bytes:
+        """The ML-KEM secret under the hybrid: made here for a greater name, found in the message of a smaller one."""
+        if peer in self.made:
+            return self.made[peer][0]
+        ciphertext = transcript.ciphertexts[peer].get(self.name)
+        return keys.decapsulate(ciphertext) if ciphertext else b""
 
 
 def _texts(messages: tuple[bytes, ...]) -> list[str]:
