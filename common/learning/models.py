@@ -102,9 +102,8 @@ def load_into(module: nn.Module, parameters: Parameters) -> None:
     found = {name: array.shape for name, array in parameters.items()}
     if shapes != found:
         raise UsageError(f"expected layers {shapes}, found {found}")
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(torch.as_tensor(parameters[name]))
+    for name, value in own.items():
+        np.copyto(value.detach().numpy(), parameters[name])
 
 
 def export(module: nn.Module) -> Parameters:
