@@ -136,11 +136,11 @@ def test_a_number_type_that_numpy_has_not_is_refused() -> None:
     honest = body()
     size = 4 + int.from_bytes(honest[:4], "big")
     tensors = len(head).to_bytes(8, "little") + head + b"\0\0"
-    assert "safetensors" in reason(judged(content=honest[:size] + tensors))
+    assert "float32" in reason(judged(content=honest[:size] + tensors))
 
 
 def test_names_of_many_layers_do_not_fill_the_log() -> None:
-    update = {f"{'n' * 100}{i}": np.zeros(1, np.float32) for i in range(2000)}
+    update = {f"{'n' * 100}{i}": np.zeros(1, np.float32) for i in range(200)}
     assert len(reason(judged(content=body(update)))) < 1000
 
 
