@@ -22,6 +22,7 @@ Guarantees:
 Source: rule 14 of the privacy design, "site policy wins".
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from typing import Any, Final, Literal, NoReturn
 from wardround.common.checks import in_range, positive
 from wardround.common.errors import PolicyRefusal, ProtocolError, UsageError
 from wardround.common.formats import check_header, digest
+from wardround.common.privacy.accounting import Against
 from wardround.common.study.decode import (
     as_table,
     convert,
@@ -59,6 +61,8 @@ _REQUIRED: Final[Mapping[str, Any]] = {
 }
 _OPTIONAL: Final[Mapping[str, Any]] = {
     "purposes": tuple[str, ...],
+    "epsilon_cap_alone": float,
+    "tolerated_collusion": int,
     "ledger": str,
     "head": str,
     "identity": str,
@@ -73,7 +77,11 @@ class SitePolicy:
         site: Name of the site, as in the roster.
         cohort: `private` unless every patient's data is `public` or `synthetic` already.
         pool: Name of the patient pool whose lifetime privacy loss is limited.
-        epsilon_cap: Largest epsilon of the pool over its lifetime, at `delta`, > 0.
+        epsilon_cap: Largest epsilon of the pool over its lifetime, at `delta`, > 0. Under joint noise it is that
+            against everybody but the honest sites that a study counts on.
+        epsilon_cap_alone: The same if everybody else colludes, so that only this site's own share of a joint noise
+            is left; infinite for no limit.
+        tolerated_collusion: t, members of a secure sum that may collude, at least 1: a roster must have h + t.
         delta: The pool's one lifetime delta.
         smallest_cohort: Fewest patients with which this site takes part.
         mechanisms: Privacy mechanisms that this site allows.
@@ -90,6 +98,8 @@ class SitePolicy:
     smallest_cohort: int
     mechanisms: tuple[str, ...]
     purposes: tuple[str, ...] = ()
+    epsilon_cap_alone: float = math.inf
+    tolerated_collusion: int = 1
     columns: Mapping[str, str] = field(default_factory=dict, repr=False)
     table: Path = field(repr=False)
     ledger: Path = field(repr=False)
@@ -103,7 +113,10 @@ class SitePolicy:
             ProtocolError: Naming the key.
         """
         positive(epsilon_cap=self.epsilon_cap, delta=self.delta, smallest_cohort=self.smallest_cohort)
+        positive(tolerated_collusion=self.tolerated_collusion)
         in_range(0, 0.1, delta=self.delta)
+        if not self.epsilon_cap_alone > 0:
+            raise ProtocolError("epsilon_cap_alone must be above 0; leave it out for no limit")
         for key, name in (("site", self.site), ("pool", self.pool)):
             if not name.strip():
                 raise ProtocolError(f"{key} is empty")
@@ -140,6 +153,11 @@ class SitePolicy:
         except (ProtocolError, UsageError) as error:
             raise ProtocolError(f"{where.name}: {error}", advice=error.advice) from None
 
+    @property
+    def caps(self) -> Mapping[Against, float]:
+        """The lifetime caps, by who is assumed to collude."""
+        return {"tolerated": self.epsilon_cap, "everyone-else": self.epsilon_cap_alone}
+
     def minimum_patients(self, protocol: StudyProtocol) -> int:
         """Fewest patients for this study here: the larger of the study's and the site's own."""
         return max(self.smallest_cohort, protocol.cohort.minimum_patients)
@@ -160,7 +178,7 @@ class SitePolicy:
         if mechanism == "none" and self.cohort == "private":
             raise PolicyRefusal(
                 f"study {protocol.study.name} has no privacy mechanism, and this cohort is private",
-                advice="ask for mechanism 'site-noise'; `cohort` is 'public' only if anybody may read the table",
+                advice="ask for 'joint-noise' or 'site-noise'; `cohort` is 'public' only if anybody may read the table",
             )
         self._check_purpose(protocol)
         self._check_delta(protocol)

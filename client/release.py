@@ -10,17 +10,24 @@ Guarantees:
     - No reservation is made that could take the patient pool above the policy's lifetime cap.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from wardround.client.policy import SitePolicy
 from wardround.common.durable import write_atomic
-from wardround.common.errors import PolicyRefusal, TrustError
+from wardround.common.errors import PolicyRefusal, PrivacyError, TrustError
 from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
-from wardround.common.privacy.accounting import epsilon
+from wardround.common.privacy.accounting import Against, epsilon
 from wardround.common.privacy.events import NonPrivate, times
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.ledger import Ledger
+
+_ASSUMING: Final[Mapping[Against, str]] = {
+    "tolerated": "against all parties that a study assumes curious",
+    "everyone-else": "if everybody else colludes",
+}
 
 
 class ReleaseDoor:
@@ -68,13 +75,35 @@ class ReleaseDoor:
         if self._policy.cohort != "private":
             return
         after = [*self._ledger.exposure(), *times(protocol.event(), releases)]
-        claim = epsilon(after, self._policy.delta)
-        if claim > self._policy.epsilon_cap:
-            spent = epsilon(self._ledger.exposure(), self._policy.delta)
-            raise PolicyRefusal(
-                f"study {protocol.study.name} could take this patient pool to epsilon {claim:g} at delta "
-                f"{self._policy.delta:g}; the lifetime cap is {self._policy.epsilon_cap:g} and {spent:g} is in use",
-                advice="ask for fewer rounds or attempts or more noise; only the site itself can raise its cap",
+        for against, cap in self._policy.caps.items():
+            claim = epsilon(after, self._policy.delta, against=against)
+            if claim > cap:
+                spent = epsilon(self._ledger.exposure(), self._policy.delta, against=against)
+                raise PolicyRefusal(
+                    f"study {protocol.study.name} could take this patient pool to epsilon {claim:g} at delta "
+                    f"{self._policy.delta:g} {_ASSUMING[against]}; the lifetime cap is {cap:g} and {spent:g} is in use",
+                    advice="ask for fewer rounds or attempts or more noise; only the site itself can raise its cap",
+                )
+
+    def check_next(self, protocol: StudyProtocol, round_: int, attempt: int) -> None:
+        """Refuse an attempt that could not be charged any more; charges nothing.
+
+        Raises:
+            TrustError: A newer attempt was charged already, or this one was answered.
+            PrivacyError: There is no open reservation.
+        """
+        key = protocol.study.name, protocol.digest
+        if not self._ledger.has_open(*key):
+            raise PrivacyError(
+                f"study {protocol.study.name!r} has no open reservation here",
+                advice="the site approves a study before it takes part; a finished study is not continued",
+            )
+        last = self._ledger.last(*key)
+        done = self._ledger.settled(*key, round_, attempt) is not None
+        if done or (last is not None and (round_, attempt) < last):
+            raise TrustError(
+                f"round {round_}, attempt {attempt} is over at this site",
+                advice="the coordinator must start a new attempt, with fresh keys",
             )
 
     def charge(self, protocol: StudyProtocol, round_: int, attempt: int, base_model: str) -> Receipt:

@@ -11,12 +11,15 @@ Source of the rules: the site's part of "One round" in the architecture notes; t
 import json
 import secrets
 import traceback
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wardround.client.release import ReleaseDoor
+from wardround.client.sumdesk import SumDesk
 from wardround.common.durable import append_line
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning import exchange
@@ -24,12 +27,13 @@ from wardround.common.learning.parameters import Parameters, check_like, from_by
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.sumroster import OPEN, ROSTER
 
 REFUSALS = "refusals.jsonl"
 
 
 class Trainer(Protocol):
-    """What a site needs of its cohort: the shapes of the model, and one round of training."""
+    """What a site needs of its cohort: the shapes of the model, and what one round may release."""
 
     def like(self) -> Parameters:
         """A model of the declared names and shapes."""
@@ -37,6 +41,10 @@ class Trainer(Protocol):
 
     def train(self, base: Parameters, round_: int) -> Parameters:
         """The update of one round: local model minus base, private if the protocol says so."""
+        ...
+
+    def share(self, base: Parameters, round_: int, *, sites: int) -> NDArray[np.uint32]:
+        """This site's noisy summand of a secure sum over `sites` sites, modulo 2^32; private only inside it."""
         ...
 
 
@@ -51,6 +59,7 @@ class Site:
         protocol: The protocol this site approved.
         door: Where replies are charged and kept.
         trainer: The cohort behind the door; opened on the first task.
+        desk: Where secure sums are kept; needed for studies with joint noise.
     """
 
     def __init__(
@@ -63,6 +72,7 @@ class Site:
         protocol: StudyProtocol,
         door: ReleaseDoor,
         trainer: Trainer,
+        desk: SumDesk | None = None,
     ) -> None:
         self.name = name
         self._refusals = folder / REFUSALS
@@ -71,7 +81,7 @@ class Site:
         self._protocol = protocol
         self._door = door
         self._trainer = trainer
-        self._answers: Mapping[str, object] = {}
+        self._desk = desk
 
     def answer(self, data: bytes) -> bytes:
         """Answer one message from the coordinator.
@@ -99,13 +109,34 @@ class Site:
             return self._reply(envelope, exchange.DECLINED, exchange.refusal(self._note(envelope, error)))
 
     def _work(self, envelope: Envelope) -> bytes:
+        kind = envelope.header.kind
+        if kind == exchange.FINISH:
+            self._door.close(self._protocol)
+            return self._reply(envelope, exchange.FINISHED, b"")
+        if kind == exchange.TASK and not self._protocol.joint:
+            return self._train(envelope)
+        if kind in (OPEN, ROSTER, exchange.TASK) and self._protocol.joint and self._desk is not None:
+            return self._sum(envelope, self._desk)
+        raise TrustError(f"expected a message that this study's mechanism asks for, found {kind!r}")
+
+    def _sum(self, envelope: Envelope, desk: SumDesk) -> bytes:
+        """One step of a secure sum. Keys are made only for an attempt that could still be charged."""
+        round_, attempt = envelope.header.round, envelope.header.attempt
         match envelope.header.kind:
-            case exchange.TASK:
-                return self._train(envelope)
-            case exchange.FINISH:
-                self._door.close(self._protocol)
-                return self._reply(envelope, exchange.FINISHED, b"")
-        raise TrustError(f"expected a task or a finish, found {envelope.header.kind!r}")
+            case "open":
+                self._door.check_next(self._protocol, round_, attempt)
+                return desk.open(envelope.header)
+            case "roster":
+                return desk.agree(envelope)
+        if (sent := self._door.sent(self._protocol, round_, attempt)) is not None:
+            return sent
+        session, model = desk.confirm(envelope)
+        base = check_like(from_bytes(model), self._trainer.like())
+        receipt = self._door.charge(self._protocol, round_, attempt, envelope.header.base_model)
+        share = self._trainer.share(base, round_, sites=len(session.members))
+        desk.forget()
+        reply = session.upload(share, receipt=receipt.to_bytes())
+        return self._door.let_go(self._protocol, round_, attempt, reply)
 
     def _train(self, envelope: Envelope) -> bytes:
         round_, attempt = envelope.header.round, envelope.header.attempt

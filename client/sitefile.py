@@ -26,6 +26,8 @@ cohort = {cohort}  # "private"; "public" or "synthetic" only if anybody may read
 pool = {pool}
 epsilon_cap = {epsilon_cap}
 delta = {delta}
+# epsilon_cap_alone = 10.0    # under joint noise: the cap if all other hospitals collude with the coordinator
+# tolerated_collusion = 1     # members of a secure sum that may collude; larger is stricter
 
 smallest_cohort = {smallest_cohort}  # with fewer patients this site does not take part
 mechanisms = {mechanisms}  # privacy mechanisms that this site allows
@@ -63,7 +65,7 @@ class FirstPolicy:
 
     def text(self, folder: Path) -> str:
         """The content of `site.toml` in `folder`."""
-        mechanisms = ["site-noise"] if self.cohort == "private" else ["site-noise", "none"]
+        mechanisms = ["site-noise", "joint-noise", *(["none"] if self.cohort != "private" else [])]
         table = os.path.relpath(self.table.absolute(), folder.absolute())
         return _TEMPLATE.format(
             format=FORMAT,

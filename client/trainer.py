@@ -2,10 +2,15 @@
 
 import secrets
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wardround.client.training import LocalTrainer, seeded_batches
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import build, export
 from wardround.common.learning.parameters import Parameters
+from wardround.common.learning.statistics import statistics_sum
+from wardround.common.privacy.jointnoise import noisy_share
 from wardround.common.privacy.randomness import SecureRandom
 from wardround.common.study.protocol import StudyProtocol
 
@@ -36,13 +41,26 @@ class CohortTrainer:
 
     def train(self, base: Parameters, round_: int) -> Parameters:
         """The update of one round: local model minus base, private if the protocol says so."""
-        if self._local is None:
-            self._local = LocalTrainer(self._protocol, self._rows, site=self._site)
+        local = self._trainer()
         if self._protocol.private:
             with SecureRandom() as random:
-                return self._local.private(base, random)
+                return local.private(base, random)
         seed = secrets.randbits(64) if self._protocol.seed is None else self._protocol.seed
         batches = seeded_batches(
             self._protocol, self._rows.n_patients, seed=seed, site=self._site, round_=round_
         )
-        return self._local.plain(base, batches)
+        return local.plain(base, batches)
+
+    def share(self, base: Parameters, round_: int, *, sites: int) -> NDArray[np.uint32]:
+        """This site's noisy summand of a secure sum over `sites` sites, modulo 2^32; private only inside it."""
+        if self._protocol.sums_statistics(round_):
+            total = statistics_sum(self._protocol, self._rows)
+        else:
+            total = self._trainer().clipped_sum(base)
+        with SecureRandom() as random:
+            return noisy_share(self._protocol.privacy, total, sites=sites, random=random)
+
+    def _trainer(self) -> LocalTrainer:
+        if self._local is None:
+            self._local = LocalTrainer(self._protocol, self._rows, site=self._site)
+        return self._local

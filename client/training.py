@@ -89,6 +89,27 @@ class LocalTrainer:
             self._step(noisy, start, divisor=expected)
         return self._update(base)
 
+    def clipped_sum(self, base: Parameters) -> NDArray[np.float64]:
+        """The sum of the patients' gradients at `base`, each clipped to norm C: not private until noise is added.
+
+        Args:
+            base: The model that the round starts from.
+
+        Returns:
+            (d,), in the order of the model's parameters, accumulated in float64.
+
+        Raises:
+            PrivacyError: The mechanism is not `joint-noise`.
+            TrustError: As in `private`.
+        """
+        if not self._protocol.joint:
+            raise PrivacyError(
+                f"expected mechanism 'joint-noise', found {self._protocol.privacy.mechanism!r}"
+            )
+        self._start(base)
+        clipper = PatientClipper(self._module, self._protocol.outcome, self._protocol.privacy.clipping_norm)
+        return np.concatenate([part.double().numpy().ravel() for part in clipper.sum(self._batch)])
+
     def plain(self, base: Parameters, batches: Iterable[NDArray[np.int64]]) -> Parameters:
         """The update of one round without privacy: one SGD step on the mean loss of each batch.
 

@@ -11,7 +11,7 @@ from wardround.common.errors import TrustError
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
 from wardround.common.learning.parameters import Parameters, check_like
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import open_envelope
+from wardround.common.trust.envelope import Envelope, open_envelope
 from wardround.common.trust.identity import Roster
 from wardround.server.study import RoundTask
 
@@ -57,7 +57,7 @@ def admit(
             base_model=task.base_model,
         )
         if envelope.header.kind == DECLINED:
-            return Refused(reason=f"declined, reference {refusal_reference(envelope.body)}")
+            return Refused(reason=_declined(envelope))
         if envelope.header.kind != UPDATE:
             raise TrustError(f"expected an update, found {envelope.header.kind!r}")
         receipt, update = unpack_update(envelope.body)
@@ -66,3 +66,28 @@ def admit(
         return Admitted(update=check_like(update, task.base), receipt=receipt, sha256=envelope.body_digest)
     except TrustError as error:
         return Refused(reason=str(error))
+
+
+def refused_by_site(
+    reply: bytes, sender: str, task: RoundTask, protocol: StudyProtocol, roster: Roster
+) -> str:
+    """Why a site declined this task; empty where the reply is no such thing."""
+    try:
+        envelope = open_envelope(
+            reply,
+            roster,
+            kind=DECLINED,
+            receiver=roster.coordinator,
+            study=protocol.study.name,
+            protocol_digest=protocol.digest,
+            round=task.round,
+            sender=sender,
+            attempt=task.attempt,
+        )
+        return _declined(envelope)
+    except TrustError:
+        return ""
+
+
+def _declined(envelope: Envelope) -> str:
+    return f"declined, reference {refusal_reference(envelope.body)}"

@@ -4,7 +4,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from wardround.server.coordinator import Coordinator
-from wardround.server.strategy import RoundHook, Waiting, WardroundStrategy
+from wardround.server.strategy import RoundHook, WardroundStrategy
+from wardround.server.waiting import Waiting
 
 
 def server_app(

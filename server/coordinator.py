@@ -17,6 +17,7 @@ from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
 from wardround.server.admission import Admitted, Refused
+from wardround.server.jointround import JointRound
 from wardround.server.study import Progress, RoundTask, Study
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -74,7 +75,8 @@ class Coordinator:
             receiver=receiver,
             base_model=base_model,
         )
-        return seal(self._key, fields, body, body_digest=base_model if kind == TASK else "")
+        is_model = kind == TASK and not self.study.protocol.joint
+        return seal(self._key, fields, body, body_digest=base_model if is_model else "")
 
     def name_in(self, reply: bytes, kind: str) -> str | None:
         """The site that signed a roll-call or finish answer; None where nobody of the roster did."""
@@ -99,10 +101,38 @@ class Coordinator:
             site: verdict.update for site, verdict in verdicts.items() if isinstance(verdict, Admitted)
         }
         counted = self.study.close(updates)
-        kind, record = "round" if counted else "void", self._record(task, verdicts)
+        kind, record = (
+            "round" if counted else "void",
+            self._record(task, {site: _verdict(verdict) for site, verdict in verdicts.items()}),
+        )
         self._save(kind, record)
         self._log.append_once(kind, record)
         return counted
+
+    def joint_round(self, task: RoundTask) -> JointRound:
+        """An attempt of a secure sum, to be fed with replies."""
+        return JointRound(self.study.protocol, self.roster, task, fewest=self.study.quorum)
+
+    def close_joint(self, joint: JointRound) -> bool:
+        """End an attempt of a secure sum: advance or void it, write the checkpoint, then the log."""
+        total = joint.total()
+        if total is None:
+            self.study.void()
+        else:
+            self.study.advance_by_sum(total, joint.members)
+        verdicts: dict[str, Mapping[str, object]] = {
+            site: {"refused": reason} for site, reason in joint.refused.items()
+        }
+        verdicts |= {
+            site: {"upload": joint.upload(site), **receipt.to_dict()}
+            for site, receipt in joint.receipts.items()
+            if site not in joint.refused
+        }
+        kind, record = "void" if total is None else "round", self._record(joint.task, verdicts)
+        record["secure_sum"] = joint.record()
+        self._save(kind, record)
+        self._log.append_once(kind, record)
+        return total is not None
 
     def _save(self, kind: str, record: Mapping[str, object]) -> None:
         checkpoint = checkpoints.Checkpoint(progress=self.study.progress, kind=kind, record=record)
@@ -113,20 +143,18 @@ class Coordinator:
         model = parameters_digest(self.study.model)
         self._log.append_once("finish", {"model": model, "confirmed": sorted(sites)})
 
-    def _record(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> dict[str, object]:
-        sites: dict[str, object] = {}
-        for site in self.study.sites:
-            match verdicts.get(site):
-                case Admitted(receipt=receipt, sha256=sha256):
-                    sites[site] = {"update": sha256, **receipt.to_dict()}
-                case Refused(reason=reason):
-                    sites[site] = {"refused": reason}
-                case None:
-                    sites[site] = {"refused": "no reply"}
+    def _record(self, task: RoundTask, verdicts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
         return {
             "round": task.round,
             "attempt": task.attempt,
             "base_model": task.base_model,
             "result_model": parameters_digest(self.study.progress.parameters),
-            "sites": sites,
+            "sites": {site: verdicts.get(site, {"refused": "no reply"}) for site in self.study.sites},
         }
+
+
+def _verdict(found: Admitted | Refused) -> Mapping[str, object]:
+    """A verdict as the log says it."""
+    if isinstance(found, Refused):
+        return {"refused": found.reason}
+    return {"update": found.sha256, **found.receipt.to_dict()}

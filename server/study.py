@@ -5,13 +5,16 @@ and the next attempt starts from the same model. Weights, roster and quorum come
 reply.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from wardround.common.errors import StudyError
+from wardround.common.learning.oneshot import noise_ridge, solve
 from wardround.common.learning.parameters import Parameters, from_vector, parameters_digest, to_vector
+from wardround.common.privacy.jointnoise import grid_of
 from wardround.common.study.protocol import StudyProtocol
 from wardround.server.aggregation import combine
 from wardround.server.optimisers import ServerState, Vector, server_step, with_tail
@@ -114,6 +117,21 @@ class Study:
         vector, state = server_step(self.protocol.federation, to_vector(base), combined, self.progress.state)
         self.replace_model(from_vector(vector, base), state)
 
+    def advance_by_sum(self, total: Vector, sites: Sequence[str]) -> None:
+        """End a round with an opened secure sum (d,) over `sites`, noise included.
+
+        Of gradients: the mean over the public number of patients is one step downhill, with weight decay. Of
+        statistics: the model that they determine.
+        """
+        protocol, base = self.protocol, self.progress.parameters
+        if protocol.sums_statistics(self.progress.rounds + 1):
+            state = replace(self.progress.state, step=self.progress.state.step + 1)
+            self.replace_model(solved(protocol, total, base, sites=len(sites)), state)
+            return
+        patients = sum(protocol.reference_patients(site) for site in sites)
+        downhill = total / patients + protocol.model.l2 * to_vector(_decaying(base))
+        self.advance(-protocol.federation.learning_rate * downhill)
+
     def replace_model(self, model: Parameters, state: ServerState) -> None:
         """End a round with its model as it is."""
         rounds, terms = self.progress.rounds + 1, self.protocol.federation
@@ -129,6 +147,19 @@ class Study:
             return progress.parameters
         averaged = progress.rounds - (terms.rounds - terms.average_last)
         return from_vector(progress.state.tail / averaged, progress.parameters)
+
+
+def solved(protocol: StudyProtocol, total: Vector, base: Parameters, *, sites: int) -> Parameters:
+    """The linear model that a noisy sum of statistics determines, with a ridge from the public noise."""
+    width = int(next(iter(base.values())).shape[-1])
+    grid = grid_of(protocol.privacy, sites=sites, coordinates=total.size)
+    ridge = noise_ridge(protocol, width, grid.share_deviation * math.sqrt(sites))
+    return solve(protocol, total, width, ridge=ridge)
+
+
+def _decaying(base: Parameters) -> Parameters:
+    """The weights, with zeros for intercepts and baseline hazards, which weight decay leaves alone."""
+    return {name: array if array.ndim > 1 else np.zeros_like(array) for name, array in base.items()}
 
 
 def _quorum(protocol: StudyProtocol, sites: int) -> int:

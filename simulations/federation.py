@@ -15,6 +15,7 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
 
 from wardround.client.app import SiteFor, client_app
+from wardround.client.peers import approve_peers
 from wardround.client.site import Site
 from wardround.common.errors import PolicyRefusal, TrustError
 from wardround.common.flower.internals import quieten
@@ -24,7 +25,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.server.app import server_app
 from wardround.server.coordinator import Coordinator
-from wardround.server.strategy import Waiting
+from wardround.server.waiting import Waiting
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import Hospital, Premises, enter, refused_by
 
@@ -135,6 +136,8 @@ def _approve_all(premises: Sequence[Premises], coordinator: Coordinator) -> None
     for one in premises:
         try:
             _approve(one, coordinator)
+            if coordinator.study.protocol.joint:
+                approve_peers(one.hospital.folder, coordinator.roster.sites)
         except PolicyRefusal as refusal:
             for other in premises if coordinator.fresh else ():
                 other.door.close(coordinator.study.protocol)

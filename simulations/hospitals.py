@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.client.heldout import folds, split
+from wardround.client.peers import approved_peers
 from wardround.client.policy import FORMAT, VERSION, SitePolicy
 from wardround.client.release import ReleaseDoor
 from wardround.client.site import Site
+from wardround.client.sumdesk import SumDesk
 from wardround.client.trainer import CohortTrainer
 from wardround.common.durable import write_atomic
 from wardround.common.errors import PolicyRefusal
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 Groups = Mapping[str, NDArray[np.object_]]
+
+OUTBOX: Final = "outbox"
+"""In a site's folder: replies that may leave, and the open session of a secure sum."""
 
 UNLIMITED: Final = 1e9
 """The cap of an imagined hospital: its ledger is thrown away with the run folder."""
@@ -159,7 +164,7 @@ def imagine(root: Path, name: str, *, table: Path, cohort: str, delta: float, **
         f"epsilon_cap = {limits.get('epsilon_cap', UNLIMITED)!r}",
         f"delta = {delta!r}",
         "smallest_cohort = 1",
-        'mechanisms = ["none", "site-noise"]',
+        'mechanisms = ["none", "site-noise", "joint-noise"]',
         f"head = {quoted(str(root.absolute() / 'heads' / (folder.name + '.json')))}",
         "",
     ]
@@ -225,6 +230,17 @@ class Premises:
             protocol=protocol,
             door=self.door,
             trainer=CohortTrainer(protocol, hospital.training(), site=hospital.name),
+            desk=self._desk(protocol) if protocol.joint else None,
+        )
+
+    def _desk(self, protocol: StudyProtocol) -> SumDesk:
+        return SumDesk(
+            folder=self.hospital.folder / OUTBOX,
+            name=self.hospital.name,
+            key=self.office.key,
+            protocol=protocol,
+            peers=approved_peers(self.hospital.folder),
+            tolerated=self.office.policy.tolerated_collusion,
         )
 
 
@@ -237,7 +253,7 @@ def enter(hospital: Hospital) -> Iterator[Premises]:
         TrustError: The ledger was rolled back or changed.
     """
     office = hospital.office()
-    outbox = hospital.folder / "outbox"
+    outbox = hospital.folder / OUTBOX
     outbox.mkdir(mode=0o700, exist_ok=True)
     with open_ledger(office) as ledger:
         yield Premises(hospital=hospital, office=office, door=ReleaseDoor(office.policy, ledger, outbox))

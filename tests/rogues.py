@@ -20,7 +20,7 @@ from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.studylog import read_log
 from wardround.server.app import server_app
 from wardround.server.coordinator import LOG
-from wardround.server.strategy import Waiting
+from wardround.server.waiting import Waiting
 from wardround.simulations.federation import Federation, begin, by_name, opened
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import Premises

@@ -47,6 +47,18 @@ def private_protocol(**federation: object) -> StudyProtocol:
     return small_protocol(**federation).with_privacy(noise)
 
 
+def joint_protocol(*, honest: int = 2, noise: float = 2.0, **federation: object) -> StudyProtocol:
+    """The same study under `joint-noise`."""
+    terms = PrivacyTerms(
+        mechanism="joint-noise",
+        noise_multiplier=noise,
+        honest_sites=honest,
+        reference_patients=20,
+        source=PUBLIC,
+    )
+    return small_protocol(**federation).with_privacy(terms)
+
+
 def patients(seed: int, n: int = 24) -> PatientRows:
     """Patients whose outcome depends on their first feature."""
     rng = np.random.default_rng(seed)

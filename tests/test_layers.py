@@ -33,6 +33,8 @@ FLOWER = (
     "client.app",
     "server.app",
     "server.strategy",
+    "server.rollcall",
+    "server.waiting",
     "simulations.grid",
     "simulations.federation",
     "simulations.ray_backend",

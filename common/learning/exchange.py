@@ -54,10 +54,23 @@ class Receipt:
         """The form that is signed and logged."""
         return {"event": encode(self.event), "ledger_seq": self.ledger_seq, "ledger_head": self.ledger_head}
 
+    def to_bytes(self) -> bytes:
+        """The bytes of `to_dict`."""
+        return canonical(self.to_dict())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Receipt":
+        """Read `to_bytes` back.
+
+        Raises:
+            TrustError: It is no receipt, or states a charge that cannot be.
+        """
+        return _receipt(parse(data, where="a receipt"))
+
 
 def pack_update(receipt: Receipt, update: Mapping[str, NDArray[np.float32]]) -> bytes:
     """The body of an update: its length depends on public terms only, never on patients."""
-    head = canonical(receipt.to_dict())
+    head = receipt.to_bytes()
     return len(head).to_bytes(_LENGTH, "big") + head + to_bytes(update)
 
 
@@ -69,7 +82,7 @@ def unpack_update(body: bytes) -> tuple[Receipt, Parameters]:
     """
     size = int.from_bytes(body[:_LENGTH], "big")
     head, rest = body[_LENGTH : _LENGTH + size], body[_LENGTH + size :]
-    return _receipt(parse(head, where="a receipt")), from_bytes(rest)
+    return Receipt.from_bytes(head), from_bytes(rest)
 
 
 def _receipt(found: dict[str, object]) -> Receipt:

@@ -15,6 +15,10 @@ MECHANISMS: Final[tuple[Mechanism, ...]] = get_args(Mechanism)
 FEWEST_HONEST: Final = 2
 """Honest sites below which joint noise is no sum worth its name: with one, every site carries its own full noise."""
 
+LARGEST_SUM: Final = 2**24
+"""Most values in one secure sum. Every charge is stated for this many, so that it does not depend on the model's size;
+what integer noise costs beyond a Gaussian grows with it and stays far below any delta."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacyTerms:

@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 from wardround.common.checks import not_negative
 from wardround.common.errors import PrivacyError, ProtocolError
 from wardround.common.formats import canonical, digest, header
-from wardround.common.privacy.events import DpEvent, GaussianSteps, NonPrivate
-from wardround.common.privacy.terms import PrivacyTerms
+from wardround.common.privacy.events import DpEvent, GaussianSteps, JointGaussianSteps, NonPrivate
+from wardround.common.privacy.terms import LARGEST_SUM, PrivacyTerms
 from wardround.common.study.outcomes import Outcome, SurvivalOutcome, outcome_kind
 from wardround.common.study.schema import DRAFTED, Feature
 from wardround.common.study.terms import (
@@ -173,6 +173,10 @@ class StudyProtocol:
         """Whether sites send masked shares of one sum instead of updates."""
         return self.privacy.mechanism == "joint-noise"
 
+    def sums_statistics(self, round_: int) -> bool:
+        """Whether a round sums second moments instead of gradients."""
+        return self.federation.first_round == "statistics" and round_ == 1
+
     @property
     def outcome_columns(self) -> tuple[str, ...]:
         """The columns that hold the outcome."""
@@ -211,6 +215,13 @@ class StudyProtocol:
         """What one release of one site costs."""
         if not self.private:
             return NonPrivate()
+        if self.joint:
+            return JointGaussianSteps(
+                noise_multiplier=self.privacy.noise_multiplier,
+                honest=self.privacy.honest_sites,
+                coordinates=LARGEST_SUM,
+                steps=1,
+            )
         return GaussianSteps(
             noise_multiplier=self.privacy.noise_multiplier,
             sample_rate=self.privacy.sample_rate,

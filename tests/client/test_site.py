@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.studies import WIDTH, hospital, keys_and_roster, private_protocol, renamed
 
 from wardround.client.policy import SitePolicy
@@ -58,6 +59,10 @@ class Counting:
         if self.fails is not None:
             raise self.fails
         return {name: np.full_like(array, self.calls) for name, array in base.items()}
+
+    def share(self, base: Parameters, round_: int, *, sites: int) -> NDArray[np.uint32]:
+        self.calls += 1
+        return np.full(sum(array.size for array in base.values()), self.calls, np.uint32)
 
 
 class Ward:
@@ -170,7 +175,9 @@ def test_a_task_before_the_site_approved_the_study_is_declined_untrained(tmp_pat
 def test_a_kind_that_only_sites_send_is_declined(tmp_path: Path, kind: str) -> None:
     ward = Ward(tmp_path)
     with ward.open() as site:
-        assert "expected a task or a finish" in declined(ward, site.answer(message(kind)))
+        assert "expected a message that this study's mechanism asks for" in declined(
+            ward, site.answer(message(kind))
+        )
         assert ward.charges() == 0
 
 

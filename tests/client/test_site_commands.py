@@ -101,7 +101,7 @@ def test_init_writes_a_policy_that_loads_and_a_key_that_only_the_owner_reads(
     policy = SitePolicy.load(home / "site.toml")
     assert policy.table.resolve() == (tmp_path / "t.csv").resolve()
     assert (policy.epsilon_cap, policy.smallest_cohort, policy.cohort) == (2.5, 40, "private")
-    assert policy.mechanisms == ("site-noise",)
+    assert policy.mechanisms == ("site-noise", "joint-noise")
     for path in (home / "site.toml", policy.identity):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert SigningKey.load(policy.identity).public.fingerprint in capsys.readouterr().out

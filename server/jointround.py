@@ -1,0 +1,143 @@
+"""One attempt of a round under joint noise at the coordinator: fresh keys, one roster, one sum. Without Flower.
+
+Sites that are not ready when the roster closes are left out of the attempt; whoever fails later voids it. All the
+coordinator learns is the sum over the roster, noise included.
+
+Assumes that replies come with the site that was asked; who signed them is checked here.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.common.errors import TrustError
+from wardround.common.formats import digest
+from wardround.common.learning.exchange import Receipt
+from wardround.common.learning.parameters import Parameters, to_vector
+from wardround.common.learning.statistics import size
+from wardround.common.privacy.jointnoise import opened_sum
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.identity import Roster
+from wardround.common.trust.sumroster import AGREED, READY, SumContext
+from wardround.common.trust.sumround import SumRound, SumVoid
+from wardround.server.admission import Refused, refused_by_site
+from wardround.server.study import RoundTask
+
+
+class JointRound:
+    """Replies of one attempt, in the order ready, agreed, masked.
+
+    Args:
+        protocol: The public terms.
+        roster: Public keys.
+        task: The attempt.
+        fewest: Sites that must be ready.
+
+    Attributes:
+        members: The sites of the attempt's roster; none until it is closed, or where too few were ready.
+        refused: Site -> why it is not in the sum, in words that may be logged.
+        receipts: Site -> what its upload cost.
+    """
+
+    def __init__(self, protocol: StudyProtocol, roster: Roster, task: RoundTask, *, fewest: int) -> None:
+        self.task = task
+        self.members: tuple[str, ...] = ()
+        self.refused: dict[str, str] = {}
+        self.receipts: dict[str, Receipt] = {}
+        self._protocol = protocol
+        self._roster = roster
+        self._fewest = fewest
+        self._ready: set[str] = set()
+        context = SumContext(
+            study=protocol.study.name,
+            protocol_digest=protocol.digest,
+            round=task.round,
+            attempt=task.attempt,
+            base_model=task.base_model,
+            coordinator=roster.coordinator,
+        )
+        self._sum = SumRound(context, keys=roster, length=summed_values(protocol, task.base, task.round))
+
+    def take(self, kind: str, site: str, reply: bytes | Refused) -> None:
+        """Take a site's `ready`, `agreed` or `masked`; whatever is wrong with it is noted, never raised."""
+        try:
+            if isinstance(reply, Refused):
+                raise TrustError(reply.reason)
+            if reason := refused_by_site(reply, site, self.task, self._protocol, self._roster):
+                raise TrustError(reason)
+            self._take(kind, site, reply)
+        except TrustError as error:
+            self.refused.setdefault(site, str(error))
+
+    def _take(self, kind: str, site: str, reply: bytes) -> None:
+        if kind == READY:
+            self._sum.ready(site, reply)
+            self._ready.add(site)
+        elif kind == AGREED:
+            self._sum.agreed(site, reply)
+        else:
+            receipt = Receipt.from_bytes(self._sum.masked(site, reply))
+            if receipt.event != self._protocol.event():
+                raise TrustError("the receipt charges another event than the protocol declares")
+            self.receipts[site] = receipt
+
+    def roster_body(self) -> bytes:
+        """Close the roster; the body of its message, empty where too few sites were ready."""
+        if len(self._ready) < self._fewest:
+            return b""
+        try:
+            body = self._sum.roster_body()
+        except TrustError as error:  # no suite that all of them offer
+            self.refused.update(dict.fromkeys(self._ready, str(error)))
+            return b""
+        self.members = self._sum.roster.members
+        return body
+
+    def agreements_body(self) -> bytes:
+        """Close the agreements; what stands before the model in the task, empty where a member did not agree."""
+        try:
+            return self._sum.agreements_body() if self.members else b""
+        except SumVoid as void:
+            self._note(void)
+            return b""
+
+    def total(self) -> NDArray[np.float64] | None:
+        """The opened sum of all members, noise included; None where the attempt is void."""
+        if not self.members or any(site in self.refused for site in self.members):
+            return None
+        try:
+            return opened_sum(self._protocol.privacy, self._sum.total(), sites=len(self.members))
+        except SumVoid as void:
+            self._note(void)
+            return None
+
+    def record(self) -> dict[str, object]:
+        """What the study log says of the sum: who took part, and the digests that bind it."""
+        if not self.members:
+            return {}
+        found: dict[str, object] = {"members": list(self.members), "suite": self._sum.roster.suite}
+        found["roster"] = self._sum.roster.digest
+        if len(self.receipts) == len(self.members):
+            found["transcript"] = self._sum.transcript.digest
+            found["sum"] = digest(self._sum.total().tobytes())
+        return found
+
+    def upload(self, site: str) -> str:
+        """SHA-256 of the body that a member signed."""
+        return self._sum.uploads[site]
+
+    def _note(self, void: SumVoid) -> None:
+        for site, why in void.causes.items():
+            self.refused.setdefault(site, why)
+
+
+def summed_values(protocol: StudyProtocol, base: Parameters, round_: int) -> int:
+    """Values in the sum of a round; public."""
+    if protocol.sums_statistics(round_):
+        return size(protocol, input_width(base))
+    return to_vector(base).size
+
+
+def input_width(base: Parameters) -> int:
+    """Width of the feature path, from the model's first layer."""
+    first: NDArray[np.float32] = next(iter(base.values()))
+    return int(first.shape[-1])
