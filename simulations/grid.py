@@ -16,7 +16,7 @@ _CLIENT_APP_RAISED = 2  # Flower's own code for an exception inside a ClientApp
 
 
 class InlineGrid(Grid):
-    """Runs every message at once, one site after the other.
+    """Runs one site after the other, each when its reply is asked for: no more than one reply waits in memory.
 
     Args:
         app: The ClientApp that every site runs.
@@ -36,7 +36,7 @@ class InlineGrid(Grid):
             )
             for index, (node, name) in enumerate(enumerate(sites, start=10))
         }
-        self._replies: dict[str, Message] = {}
+        self._sent: dict[str, Message] = {}
 
     def set_run(self, run: Run) -> None:
         """A grid in this process serves one run only."""
@@ -66,13 +66,10 @@ class InlineGrid(Grid):
         return [NodeInfo(node_id=node) for node in self._contexts]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Deliver each message and keep its reply."""
-        identifiers = []
-        for message in messages:
-            identifier = name_message(message)
-            self._replies[identifier] = self._answer(message)
-            identifiers.append(identifier)
-        return identifiers
+        """Take messages on their way; a site works on its own when the reply is asked for."""
+        sent = {name_message(message): message for message in messages}
+        self._sent |= sent
+        return list(sent)
 
     def _answer(self, message: Message) -> Message:
         arrived = deliver(message)
@@ -82,10 +79,11 @@ class InlineGrid(Grid):
             return Message(Error(code=_CLIENT_APP_RAISED, reason=type(error).__name__), reply_to=arrived)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """The replies that have arrived; each is given out once."""
-        for identifier in list(message_ids):
-            if identifier in self._replies:
-                yield self._replies.pop(identifier)
+        """The replies, one by one in the order of sending; each is given out once."""
+        asked = frozenset(message_ids)
+        for identifier in [one for one in self._sent if one in asked]:
+            if (message := self._sent.pop(identifier, None)) is not None:
+                yield self._answer(message)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

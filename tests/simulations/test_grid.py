@@ -62,7 +62,8 @@ def test_each_site_gets_its_own_message_and_its_own_context() -> None:
     grid = InlineGrid(app_of(note), ["north", "south"])
     nodes = list(grid.get_node_ids())
     assert nodes == [node.node_id for node in grid.get_nodes()]
-    replies = grid.send_and_receive([Message(content(0.0), node, "train") for node in reversed(nodes)])
+    asked = [Message(content(0.0), node, "train") for node in reversed(nodes)]
+    replies = list(grid.send_and_receive(asked))
     assert seen == [(11, "south", 1), (10, "north", 0)]
     assert [(reply.metadata.src_node_id, values(reply)) for reply in replies] == [(11, [11.0]), (10, [10.0])]
 
@@ -90,7 +91,24 @@ def test_control_c_at_a_site_is_not_swallowed() -> None:
 
     grid = InlineGrid(app_of(interrupted), ["north"])
     with pytest.raises(KeyboardInterrupt):
-        grid.push_messages([Message(content(1.0), 10, "train")])
+        list(grid.send_and_receive([Message(content(1.0), 10, "train")]))
+
+
+def test_a_site_works_when_its_reply_is_asked_for_and_in_the_order_of_sending() -> None:
+    worked: list[float] = []
+
+    def work(message: Message, context: Context) -> Message:
+        worked.extend(values(message))
+        return Message(message.content, reply_to=message)
+
+    grid = InlineGrid(app_of(work), ["north", "south"])
+    sent = list(grid.push_messages([Message(content(n), 10, "train") for n in (1.0, 2.0, 3.0)]))
+    assert worked == []
+    replies = iter(grid.pull_messages({*sent[1:]}))
+    assert values(next(replies)) == [2.0]
+    assert worked == [2.0]
+    assert [values(reply) for reply in replies] == [[3.0]]
+    assert [values(reply) for reply in grid.pull_messages(sent)] == [[1.0]]
 
 
 def test_a_reply_is_given_out_once_and_only_to_who_names_it() -> None:
