@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from wardround.client.training import LocalTrainer, seeded_batches
 from wardround.common.learning.data import PatientRows
-from wardround.common.learning.models import build, export
+from wardround.common.learning.models import like
 from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.statistics import statistics_sum
 from wardround.common.privacy.jointnoise import noisy_share
@@ -32,7 +32,7 @@ class CohortTrainer:
         self._protocol = protocol
         self._rows = rows
         self._site = site
-        self._like = export(build(protocol, rows.inputs.shape[1]))
+        self._like = like(protocol, rows.inputs.shape[1])
         self._local: LocalTrainer | None = None
 
     def like(self) -> Parameters:

@@ -24,8 +24,8 @@ from wardround.common.errors import PrivacyError
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.batches import TensorBatch
 from wardround.common.learning.data import PatientRows
-from wardround.common.learning.losses import cox_loss, patient_losses
-from wardround.common.learning.models import build, export, load_into
+from wardround.common.learning.losses import cox_loss, mean_loss
+from wardround.common.learning.models import build, export, like, load_into
 from wardround.common.learning.parameters import Parameters, check_like
 from wardround.common.privacy.randomness import SecureRandom
 from wardround.common.study.protocol import StudyProtocol
@@ -52,8 +52,7 @@ class LocalTrainer:
         self._all = np.arange(len(self._batch))
         self._module = build(protocol, rows.inputs.shape[1])
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
-        like = export(self._module).items()
-        self._like = {name: np.broadcast_to(np.float32(0), array.shape) for name, array in like}
+        self._like = like(protocol, rows.inputs.shape[1])
 
     def private(self, base: Parameters, random: SecureRandom) -> Parameters:
         """The update of one round under `site-noise`: `local_steps` noisy steps from `base`.
@@ -158,7 +157,7 @@ class LocalTrainer:
         outputs = self._module(batch.inputs)
         if self._protocol.model.loss == "cox" and batch.event is not None:
             return cox_loss(batch.per_patient(outputs.squeeze(-1)), batch.value, batch.event)
-        return patient_losses(outputs, batch, self._protocol.outcome).mean()
+        return mean_loss(outputs, batch, self._protocol.outcome)
 
     def _step(self, gradients: Iterable[Tensor], start: list[Tensor], *, divisor: float) -> None:
         """In place: w <- w - lr (gradient / divisor + mu (w - start) + l2 w); no l2 on biases."""

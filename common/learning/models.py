@@ -11,6 +11,7 @@ hazard with proportional hazards.
 """
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -19,8 +20,9 @@ from torch import nn
 
 from wardround.common.errors import UsageError
 from wardround.common.learning.parameters import Parameters
-from wardround.common.study.outcomes import SurvivalOutcome, output_width
+from wardround.common.study.outcomes import Outcome, SurvivalOutcome, output_width
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.study.terms import ModelTerms
 
 FIRST_HAZARD_LOGIT: Final = -2.0
 """Public start of every interval's baseline: a hazard of 12 percent, nearer to clinics than one half."""
@@ -37,24 +39,28 @@ def build(protocol: StudyProtocol, n_inputs: int) -> nn.Sequential:
         Maps (..., d) to (..., output_width(outcome)) logits or values; with loss `cox` to (..., 1) risk
         scores. Survival modules are named `risk` and, last, `hazard`.
     """
+    return _build(protocol.model, protocol.outcome, n_inputs)
+
+
+def _build(model: ModelTerms, outcome: Outcome, n_inputs: int) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     width = n_inputs
-    for number, hidden in enumerate(protocol.model.hidden, start=1):
+    for number, hidden in enumerate(model.hidden, start=1):
         layers[f"hidden{number}"] = _linear(width, hidden)
         layers[f"norm{number}"] = nn.LayerNorm(hidden, elementwise_affine=False)
         layers[f"relu{number}"] = nn.ReLU()
         width = hidden
-    layers.update(_head(protocol, width))
+    layers.update(_head(model, outcome, width))
     return nn.Sequential(layers)
 
 
-def _head(protocol: StudyProtocol, width: int) -> dict[str, nn.Module]:
-    if not isinstance(protocol.outcome, SurvivalOutcome):
-        return {"output": _linear(width, output_width(protocol.outcome))}
+def _head(model: ModelTerms, outcome: Outcome, width: int) -> dict[str, nn.Module]:
+    if not isinstance(outcome, SurvivalOutcome):
+        return {"output": _linear(width, output_width(outcome))}
     risk = _linear(width, 1, bias=False)
-    if protocol.model.loss == "cox":
+    if model.loss == "cox":
         return {"risk": risk}
-    hazard = _linear(1, output_width(protocol.outcome))
+    hazard = _linear(1, output_width(outcome))
     hazard.weight.requires_grad_(False).fill_(1.0)
     return {"risk": risk, "hazard": hazard}
 
@@ -109,6 +115,18 @@ def load_into(module: nn.Module, parameters: Parameters) -> None:
 def export(module: nn.Module) -> Parameters:
     """Copies of the trainable values, in module order."""
     return {name: value.detach().numpy().astype(np.float32) for name, value in _trainable(module)}
+
+
+def like(protocol: StudyProtocol, n_inputs: int) -> Parameters:
+    """Zeros in the names and shapes of a study's model; they take no memory and cannot be written to."""
+    shapes = _shapes(protocol.model, protocol.outcome, n_inputs)
+    return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes}
+
+
+@lru_cache(maxsize=4)
+def _shapes(model: ModelTerms, outcome: Outcome, n_inputs: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Asked by every site of a simulation; torch needs longer to build a model than a small round takes."""
+    return tuple((name, tuple(value.shape)) for name, value in _trainable(_build(model, outcome, n_inputs)))
 
 
 def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

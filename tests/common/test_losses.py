@@ -1,6 +1,7 @@
 """Per-patient losses against formulas, and that they do not couple patients."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from pandas import DataFrame
 
 from wardround.common.errors import UsageError
 from wardround.common.learning.batches import TensorBatch
-from wardround.common.learning.losses import cox_loss, hazard_targets, patient_losses
+from wardround.common.learning.losses import cox_loss, hazard_targets, mean_loss, patient_losses
 from wardround.common.study.outcomes import (
     BinaryOutcome,
     ClassOutcome,
@@ -58,6 +59,22 @@ def random_patients(outcome: Outcome, n: int, seed: int) -> tuple[torch.Tensor, 
     found = batch(value, (rng.random(n) < 0.5).tolist(), [[k < c for k in range(3)] for c in counts])
     outputs = torch.tensor(rng.normal(size=(n, 3, output_width(outcome))), dtype=torch.float32)
     return outputs, found
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
+@pytest.mark.parametrize("rows", ["one each", "several"])
+def test_the_mean_loss_has_the_gradients_of_the_mean_of_the_losses_bit_for_bit(
+    outcome: Outcome, rows: str
+) -> None:
+    for n in range(1, 70):
+        outputs, patients = random_patients(outcome, n, seed=n)
+        if rows == "one each":
+            outputs, patients = outputs[:, 0].contiguous(), replace(patients, mask=None)
+        outputs.requires_grad_()
+        losses, mean = patient_losses(outputs, patients, outcome), mean_loss(outputs, patients, outcome)
+        assert mean.item() == pytest.approx(losses.mean().item(), rel=1e-6)
+        (expected,), (found,) = (torch.autograd.grad(loss, [outputs]) for loss in (losses.mean(), mean))
+        assert torch.equal(found, expected)
 
 
 def test_binary_loss_is_minus_the_log_of_the_probability_given_to_the_truth() -> None:
