@@ -41,14 +41,18 @@ Numbers = NDArray[np.float64]
 INTERCEPT: Final = 0.5
 """c, relative to the expected length of a row. A larger one counts patients better and leaves less for the rest."""
 
-CROSS: Final = 1.5
+CROSS: Final = 1.0
 """Weight of z~ y^T against z~ z~^T."""
 
-EXIT: Final = 1.0
+CROSS_OF_CLASSES: Final = 1.5
+"""The same for binary and class outcomes; these weights were chosen on synthetic data."""
+
+EXIT: Final = 0.5
 """Weight of a patient's exit (survival) against z~ z~^T."""
 
-WIDEST_TARGET: Final = 3.0
-"""Standard deviations of a continuous outcome that fit unclipped, unless its public range is narrower."""
+WIDEST_TARGET: Final = 2.0
+"""Standard deviations of a continuous outcome up to which a patient is surely not clipped, unless its public range is
+narrower. Beyond, a patient counts slightly less; noise is smaller for all."""
 
 LARGEST_SIZE: Final = 1 << 21
 """Longest vector, 16 MiB: about 2,000 inputs. Few inputs are better: the noise grows with every one."""
@@ -76,6 +80,7 @@ class Layout:
         inputs: p, the width of the feature path.
         targets: m, the columns of y.
         exits: 2 J for a survival outcome with J intervals, else 0.
+        cross: Weight of z~ y^T.
         length: Expected L2 norm of a row of inputs; z = inputs / length.
         unit: What a vector's values are multiplied with, so that an expected patient has norm C.
     """
@@ -83,6 +88,7 @@ class Layout:
     inputs: int
     targets: int
     exits: int
+    cross: float
     length: float
     unit: float
 
@@ -97,12 +103,14 @@ class Layout:
         _check_model(protocol)
         outcome = protocol.outcome
         exits = 2 * len(outcome.cut_points) if isinstance(outcome, SurvivalOutcome) else 0
+        cross = CROSS_OF_CLASSES if isinstance(outcome, BinaryOutcome | ClassOutcome) else CROSS
         row = 1 + INTERCEPT**2
-        largest = math.sqrt(row**2 + CROSS**2 * row + (EXIT**2 if exits else 0.0))
+        largest = math.sqrt(row**2 + cross**2 * row + (EXIT**2 if exits else 0.0))
         layout = cls(
             inputs=n_inputs,
             targets=_target_width(outcome),
             exits=exits,
+            cross=cross,
             length=1.0 if protocol.inputs.norm == "unit" else math.sqrt(n_inputs),
             unit=protocol.privacy.clipping_norm / largest,
         )
@@ -115,12 +123,17 @@ class Layout:
         wide = self.inputs + 1
         return wide * (wide + 1) // 2 + wide * self.targets + self.exits
 
+    def norm(self, parts: Statistics) -> float:
+        """L2 norm of `joined`, before its unit."""
+        gram, cross, exits = (float(np.vdot(part, part)) for part in parts)
+        return math.sqrt(gram + self.cross**2 * cross + EXIT**2 * exits)
+
     def joined(self, parts: Statistics) -> Numbers:
         """One vector, scaled; its L2 norm is that of the scaled parts. Shape (size,)."""
         upper = np.triu_indices(self.inputs + 1)
         weights = np.where(upper[0] == upper[1], 1.0, math.sqrt(2))
         gram = parts.gram[upper] * weights
-        return self.unit * np.concatenate([gram, CROSS * parts.cross.ravel(), EXIT * parts.exits])
+        return self.unit * np.concatenate([gram, self.cross * parts.cross.ravel(), EXIT * parts.exits])
 
     def split(self, vector: Numbers) -> Statistics:
         """The inverse of `joined`: the parts without scales."""
@@ -131,7 +144,7 @@ class Layout:
         gram[upper] = values[:after] / np.where(upper[0] == upper[1], 1.0, math.sqrt(2))
         gram += np.triu(gram, 1).T
         end = after + wide * self.targets
-        cross = values[after:end].reshape(wide, self.targets) / CROSS
+        cross = values[after:end].reshape(wide, self.targets) / self.cross
         return Statistics(gram, cross, values[end:] / EXIT)
 
 
@@ -175,7 +188,7 @@ def statistics_sum(protocol: StudyProtocol, rows: PatientRows) -> Numbers:
         for patient in range(rows.n_patients):
             own = rows.inputs[ends[patient] : ends[patient + 1]]
             parts = _of_patient(layout, own, coded.only(patient))
-            length = _length(parts)
+            length = layout.norm(parts)
             if math.isfinite(length):
                 _add(total, parts, limit / max(limit, length))
     return layout.joined(total)
@@ -205,12 +218,6 @@ def _of_patient(layout: Layout, inputs: NDArray[np.float32], coded: _Coded) -> S
     z[:, :-1] = inputs.astype(np.float64) / layout.length
     gram = z.T @ z * (coded.share / len(z))
     return Statistics(gram, np.outer(z.mean(axis=0), coded.y), coded.exits)
-
-
-def _length(parts: Statistics) -> float:
-    """L2 norm of the vector that `Layout.joined` makes of the parts, before its unit."""
-    squares = [np.vdot(part, part) for part in parts]
-    return math.sqrt(squares[0] + CROSS**2 * squares[1] + EXIT**2 * squares[2])
 
 
 def _add(total: Statistics, parts: Statistics, weight: float) -> None:
