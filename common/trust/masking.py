@@ -42,7 +42,7 @@ def add_masks(
     Example:
         >>> key, values = bytes(32), np.array([1, 2], np.uint32)
         >>> add_masks(values, plus=[key], minus=[])
-        array([3098577373, 1085307723], dtype=uint32)
+        array([2025887197, 2307473572], dtype=uint32)
         >>> add_masks(add_masks(values, plus=[key], minus=[]), plus=[], minus=[key])
         array([1, 2], dtype=uint32)
     """
