@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sums import (
+    CONTEXT,
     Vector,
     agree,
     at_coordinator,
