@@ -110,7 +110,7 @@ def _discriminant(sums: Statistics, unit: float, ridge: float) -> tuple[Numbers,
     counts = np.maximum(excess + patients / len(cross), FEWEST)
     divisor = np.maximum(counts, ridge / 2)  # a class smaller than its noise keeps near the mean
     away = (cross[:, :-1] - np.outer(excess, mean)) / divisor[:, None]
-    within = _semidefinite(scatter - (away.T * counts) @ away)
+    within = scatter - (away.T * counts) @ away
     slopes = patients * _ridge_solved(within, away.T, ridge).T
     middle = np.einsum("kp,kp->k", slopes, away / 2 + mean)
     return slopes, np.log(counts / counts.sum()) - middle
@@ -157,7 +157,7 @@ def _semidefinite(matrix: Numbers) -> Numbers:
 
 
 def _ridge_solved(matrix: Numbers, right: Numbers, ridge: float) -> Numbers:
-    """(matrix + ridge I)^-1 right; the solution of least norm where that is singular."""
+    """(matrix + ridge I)^-1 right, with negative eigenvalues as 0; of least norm where that is singular."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     values = np.maximum(values, 0.0) + ridge
     usable = values > _NEGLIGIBLE * max(values.max(), FEWEST)
