@@ -67,7 +67,7 @@ def run_benchmarks(*, repeats: int) -> list[BenchRow]:
     """
     positive(repeats=repeats)
     rows = [row for sites in SITES for row in _overhead(sites, repeats)]
-    return [*rows, _private_step(repeats), _integer_noise(repeats)]
+    return [*rows, _private_step(repeats), _integer_noise(repeats), *_secure_sum(repeats)]
 
 
 def _overhead(sites: int, repeats: int) -> list[BenchRow]:
@@ -139,3 +139,20 @@ def _integer_noise(repeats: int) -> BenchRow:
         limit=4.0,
         unit="ms",
     )
+
+
+def _secure_sum(repeats: int) -> list[BenchRow]:
+    from wardround.simulations.bench_securesum import BUDGET_S, measure
+
+    found = measure(repeats=repeats)
+    label = "secure sum of 20 sites, 10 million values"
+    size = found["upload_mib"] / found["float32_mib"]
+    kinds = (
+        ("a site's processor", found["site_s"], BUDGET_S, found["site_s"] / BUDGET_S, 1.0, "s"),
+        ("upload", found["upload_mib"], found["float32_mib"], size, 1.01, "MiB"),
+        ("masks", found["masks_ms"], found["flower_ms"], found["ratio"], 1 / 8, "ms"),
+    )
+    return [
+        BenchRow(name=f"{label}, {kind}", ours=ours, floor=floor, ratio=ratio, limit=limit, unit=unit)
+        for kind, ours, floor, ratio, limit, unit in kinds
+    ]

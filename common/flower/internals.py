@@ -7,16 +7,21 @@ import copy
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.secure_aggregation.ndarrays_arithmetic import parameters_addition, parameters_mod
+from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore import telemetry
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
 
-__all__ = ["NodeInfo", "Run", "become_task", "deliver", "name_message", "quieten"]
+__all__ = ["NodeInfo", "Run", "become_task", "deliver", "name_message", "quieten", "secagg_masked"]
 
 Record = ArrayRecord | ConfigRecord | MetricRecord
 
@@ -75,3 +80,11 @@ def _give_data(arrived: ArrayRecord, sent: ArrayRecord) -> None:
 def quieten() -> None:
     """Keep Flower's own log lines off a researcher's terminal; ours say what matters."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
+
+
+def secagg_masked(values: NDArray[np.int64], keys: Sequence[bytes]) -> NDArray[np.int64]:
+    """Mask a vector modulo 2^32 as Flower's SecAgg+ does: to measure ours beside it, never to protect anything."""
+    masked = [values]
+    for key in keys:
+        masked = parameters_addition(masked, pseudo_rand_gen(key, 1 << 32, [values.shape]))
+    return parameters_mod(masked, 1 << 32)[0]

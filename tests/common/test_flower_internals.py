@@ -16,10 +16,21 @@ from flwr.supercore import telemetry
 from flwr.supercore.task_identity import TaskIdentity
 
 from wardround.common.flower import internals
-from wardround.common.flower.internals import NodeInfo, Run, become_task, deliver, name_message, quieten
+from wardround.common.flower.internals import (
+    NodeInfo,
+    Run,
+    become_task,
+    deliver,
+    name_message,
+    quieten,
+    secagg_masked,
+)
 
 PUBLIC = ("flwr.app", "flwr.serverapp", "flwr.clientapp", "flwr.simulation")
 TESTED = {
+    "flwr.common.secure_aggregation.ndarrays_arithmetic.parameters_addition",
+    "flwr.common.secure_aggregation.ndarrays_arithmetic.parameters_mod",
+    "flwr.common.secure_aggregation.secaggplus_utils.pseudo_rand_gen",
     "flwr.common.serde.message_from_proto",
     "flwr.common.serde.message_to_proto",
     "flwr.proto.message_pb2.Message",
@@ -147,3 +158,14 @@ def test_flowers_log_lines_stay_off_the_terminal() -> None:
         assert logger.isEnabledFor(logging.ERROR)
     finally:
         logger.setLevel(before)
+
+
+def test_flowers_masks_have_32_bit_seeds_and_are_added_one_by_one() -> None:
+    values = np.arange(1000, dtype=np.int64)
+    seed = bytes([1, 2, 3, 4])
+    masked = secagg_masked(values, [seed])
+    mask = np.random.RandomState(int.from_bytes(seed, "little")).randint(0, 2**32 - 1, 1000, dtype=np.int64)
+    assert masked.tolist() == ((values + mask) % 2**32).tolist()
+    # Why it is measured here and used nowhere: 32 bytes of key are folded into the same 32 bits.
+    assert secagg_masked(values, [seed + bytes(28)]).tolist() == masked.tolist()
+    assert secagg_masked(values, [seed, seed]).tolist() == ((values + 2 * mask) % 2**32).tolist()
