@@ -111,6 +111,8 @@ class Site:
     def _work(self, envelope: Envelope) -> bytes:
         kind = envelope.header.kind
         if kind == exchange.FINISH:
+            if self._desk is not None:
+                self._desk.forget()
             self._door.close(self._protocol)
             return self._reply(envelope, exchange.FINISHED, b"")
         if kind == exchange.TASK and not self._protocol.joint:

@@ -8,6 +8,7 @@ Guarantees:
     - A roster is accepted only if this site approved every member, and if it has at least h honest members after
       the collusion that this site tolerates by its own policy.
     - In one attempt there is one set of keys and one roster.
+    - A kept session that cannot be read costs its attempt, and no other.
 """
 
 from collections.abc import Mapping
@@ -15,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wardround.common.durable import sync_folder, write_atomic
-from wardround.common.errors import TrustError
+from wardround.common.errors import TrustError, WardroundError
 from wardround.common.formats import digest
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, Header
 from wardround.common.trust.identity import PublicKey, SigningKey
 from wardround.common.trust.securesum import SumSession
-from wardround.common.trust.sumroster import SumContext
+from wardround.common.trust.sumroster import SumContext, read_roster
+from wardround.common.trust.sumstate import Approved
 from wardround.common.trust.sumwire import unpack_messages
 
 
@@ -52,9 +54,10 @@ class SumDesk:
 
     def open(self, asked: Header) -> bytes:
         """Start the attempt that the coordinator asks for, or find it started; the signed `ready`."""
-        context = _context(asked)
-        session = self._kept()
-        if session is None or session.context != context:
+        try:
+            session = self._session(asked)
+        except TrustError:  # none, another attempt's, or a damaged one: nothing was ever masked with its keys
+            context = _context(asked)
             session = SumSession.open(self.key, self.name, context, approved=self.peers, least=self.least)
             self._keep(session)
         return session.ready
@@ -80,31 +83,51 @@ class SumDesk:
             raise TrustError("the base model is not the one that the envelope names")
         session = self._session(asked.header)
         session.confirm(agreements)
+        self._check_still_approved(session)
         return session, model
 
     def forget(self) -> None:
-        """Remove the kept session durably. To be done before it masks anything."""
-        self._path.unlink(missing_ok=True)
+        """Remove the kept session durably, drafts of it included. To be done before it masks anything."""
+        for path in self.folder.glob(f"*{self._path.name}*"):
+            path.unlink(missing_ok=True)
         sync_folder(self.folder)
+
+    def _check_still_approved(self, session: SumSession) -> None:
+        """A session remembers whom the site approved when it was opened; what counts is whom it approves now."""
+        readies = [ready.envelope for ready in session.roster.readies.values()]
+        read_roster(readies, Approved({self.name: self.key.public, **self.peers}), session.context)
+        if len(readies) < self.least:
+            raise TrustError(f"expected at least {self.least} members in the roster, found {len(readies)}")
 
     @property
     def _path(self) -> Path:
         return self.folder / f"{self.protocol.digest[:16]}.session"
 
-    def _kept(self) -> SumSession | None:
-        return SumSession.from_bytes(self._path.read_bytes(), self.key) if self._path.exists() else None
-
     def _keep(self, session: SumSession) -> None:
         write_atomic(self._path, session.to_bytes(), mode=0o600)
 
     def _session(self, asked: Header) -> SumSession:
-        session = self._kept()
+        """The kept session of an attempt.
+
+        Raises:
+            TrustError: There is none, it is another attempt's, or the file cannot be read back.
+        """
+        session = self._read() if self._path.exists() else None
         if session is None or session.context != _context(asked):
             raise TrustError(
                 f"no secure sum is open for round {asked.round}, attempt {asked.attempt}",
                 advice="a sum begins with fresh keys; an attempt that masked or crashed is not continued",
             )
         return session
+
+    def _read(self) -> SumSession:
+        try:
+            return SumSession.from_bytes(self._path.read_bytes(), self.key)
+        except (WardroundError, LookupError) as error:  # a lookup: a damaged file may lack a member
+            raise TrustError(
+                f"the kept session {self._path.name} cannot be used: {error}",
+                advice="nothing was masked with it; the coordinator's next attempt begins with fresh keys",
+            ) from error
 
 
 def _context(asked: Header) -> SumContext:

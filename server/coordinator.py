@@ -120,14 +120,7 @@ class Coordinator:
             self.study.void()
         else:
             self.study.advance_by_sum(total, joint.members)
-        verdicts: dict[str, Mapping[str, object]] = {
-            site: {"refused": reason} for site, reason in joint.refused.items()
-        }
-        verdicts |= {
-            site: {"upload": joint.upload(site), **receipt.to_dict()}
-            for site, receipt in joint.receipts.items()
-            if site not in joint.refused
-        }
+        verdicts = {site: _of_sum(joint, site) for site in {*joint.refused, *joint.receipts}}
         kind, record = "void" if total is None else "round", self._record(joint.task, verdicts)
         record["secure_sum"] = joint.record()
         self._save(kind, record)
@@ -151,6 +144,18 @@ class Coordinator:
             "result_model": parameters_digest(self.study.progress.parameters),
             "sites": {site: verdicts.get(site, {"refused": "no reply"}) for site in self.study.sites},
         }
+
+
+def _of_sum(joint: JointRound, site: str) -> Mapping[str, object]:
+    """What the log says of a site in a secure sum; the digests show whose fault a void attempt was."""
+    said: dict[str, object] = {}
+    if site in joint.refused:
+        said["refused"] = joint.refused[site]
+    if site in joint.rejected:
+        said["reply"] = joint.rejected[site]
+    if site in joint.receipts:
+        said |= {"upload": joint.upload(site), **joint.receipts[site].to_dict()}
+    return said
 
 
 def _verdict(found: Admitted | Refused) -> Mapping[str, object]:

@@ -6,6 +6,9 @@ coordinator learns is the sum over the roster, noise included.
 Assumes that replies come with the site that was asked; who signed them is checked here.
 """
 
+import math
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,13 +17,15 @@ from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
 from wardround.common.learning.parameters import Parameters, to_vector
 from wardround.common.learning.statistics import size
-from wardround.common.privacy.jointnoise import opened_sum
+from wardround.common.privacy.jointnoise import grid_of, opened_sum
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.sumroster import AGREED, READY, SumContext
 from wardround.common.trust.sumround import SumRound, SumVoid
 from wardround.server.admission import Refused, refused_by_site
 from wardround.server.study import RoundTask
+
+_TAIL: Final = 12.0  # standard deviations of the summed noise that no honest sum exceeds, as in `grid`
 
 
 class JointRound:
@@ -35,6 +40,8 @@ class JointRound:
     Attributes:
         members: The sites of the attempt's roster; none until it is closed, or where too few were ready.
         refused: Site -> why it is not in the sum, in words that may be logged.
+        rejected: Site -> SHA-256 of a reply that was not acceptable. Where the site's own ledger settled that digest,
+            the site sent it so; where it settled another one, the reply was altered on its way.
         receipts: Site -> what its upload cost.
     """
 
@@ -42,11 +49,13 @@ class JointRound:
         self.task = task
         self.members: tuple[str, ...] = ()
         self.refused: dict[str, str] = {}
+        self.rejected: dict[str, str] = {}
         self.receipts: dict[str, Receipt] = {}
         self._protocol = protocol
         self._roster = roster
         self._fewest = fewest
         self._ready: set[str] = set()
+        self._agreed = False
         context = SumContext(
             study=protocol.study.name,
             protocol_digest=protocol.digest,
@@ -59,14 +68,21 @@ class JointRound:
 
     def take(self, kind: str, site: str, reply: bytes | Refused) -> None:
         """Take a site's `ready`, `agreed` or `masked`; whatever is wrong with it is noted, never raised."""
+        if isinstance(reply, Refused):
+            reason = reply.reason
+        elif not (reason := refused_by_site(reply, site, self.task, self._protocol, self._roster)):
+            reason = self._fault(kind, site, reply)
+        if reason:
+            self.refused.setdefault(site, reason)
+
+    def _fault(self, kind: str, site: str, reply: bytes) -> str:
+        """Take what is no refusal; what is wrong with it, or nothing."""
         try:
-            if isinstance(reply, Refused):
-                raise TrustError(reply.reason)
-            if reason := refused_by_site(reply, site, self.task, self._protocol, self._roster):
-                raise TrustError(reason)
             self._take(kind, site, reply)
         except TrustError as error:
-            self.refused.setdefault(site, str(error))
+            self.rejected.setdefault(site, digest(reply))
+            return str(error)
+        return ""
 
     def _take(self, kind: str, site: str, reply: bytes) -> None:
         if kind == READY:
@@ -95,20 +111,38 @@ class JointRound:
     def agreements_body(self) -> bytes:
         """Close the agreements; what stands before the model in the task, empty where a member did not agree."""
         try:
-            return self._sum.agreements_body() if self.members else b""
+            body = self._sum.agreements_body() if self.members else b""
         except SumVoid as void:
             self._note(void)
             return b""
+        self._agreed = bool(body)
+        return body
 
     def total(self) -> NDArray[np.float64] | None:
         """The opened sum of all members, noise included; None where the attempt is void."""
         if not self.members or any(site in self.refused for site in self.members):
             return None
         try:
-            return opened_sum(self._protocol.privacy, self._sum.total(), sites=len(self.members))
+            total = opened_sum(self._protocol.privacy, self._sum.total(), sites=len(self.members))
         except SumVoid as void:
             self._note(void)
             return None
+        return total if self._is_possible(total) else None
+
+    def _is_possible(self, total: NDArray[np.float64]) -> bool:
+        """Whether clipped patients and noise can add up to this; otherwise masks did not cancel, or a member lied.
+
+        Nobody can tell which member it was. Looking at the sum after the noise costs no privacy.
+        """
+        sites = len(self.members)
+        grid = grid_of(self._protocol.privacy, sites=sites, coordinates=total.size)
+        most = grid.largest + sites * grid.step / 2 + _TAIL * math.sqrt(sites) * grid.share_deviation
+        if np.all(np.abs(total) <= most):
+            return True
+        self.refused |= dict.fromkeys(
+            self.members, "the sum is beyond what all patients and the noise can add up to"
+        )
+        return False
 
     def record(self) -> dict[str, object]:
         """What the study log says of the sum: who took part, and the digests that bind it."""
@@ -116,8 +150,9 @@ class JointRound:
             return {}
         found: dict[str, object] = {"members": list(self.members), "suite": self._sum.roster.suite}
         found["roster"] = self._sum.roster.digest
-        if len(self.receipts) == len(self.members):
+        if self._agreed:
             found["transcript"] = self._sum.transcript.digest
+        if len(self.receipts) == len(self.members):
             found["sum"] = digest(self._sum.total().tobytes())
         return found
 
