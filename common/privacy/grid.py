@@ -159,8 +159,8 @@ def _fine_enough(grid: NoiseGrid, clipping_norm: float, coordinates: int) -> Noi
 def to_grid(total: NDArray[np.float64], grid: NoiseGrid) -> NDArray[np.int64]:
     """A site's sum in whole grid steps, rounded to nearest: before noise, never sent as it is.
 
-    The bound can only be missed by a fault, or by a site that holds more patients than `most_patients`, which is
-    to be settled when the study is approved: nobody's refusal should depend on patients.
+    Values beyond `grid.largest` are cut to it. Only a site with more patients than `most_patients` can have them; to
+    refuse would tell something about its patients, while cutting never moves two sums further apart.
 
     Args:
         total: Sum of clipped per-patient vectors, any shape, float64.
@@ -170,19 +170,19 @@ def to_grid(total: NDArray[np.float64], grid: NoiseGrid) -> NDArray[np.int64]:
         The same shape.
 
     Raises:
-        PrivacyError: Another type, a value that is not finite, or one beyond `grid.largest`.
+        PrivacyError: Another type, or a value that is not finite: clipping failed.
     """
     if total.dtype != np.float64:
         raise PrivacyError(
             f"expected a sum accumulated in float64, found {total.dtype}",
             advice="a sum that was rounded to fewer bits is more sensitive to one patient than the grid allows for",
         )
-    if not np.all(np.abs(total) <= grid.largest):  # also where it is not a number
+    if not np.all(np.isfinite(total)):
         raise PrivacyError(
-            "a coordinate of the sum is not finite, or beyond what clipped patients can add up to",
-            advice="the site holds more patients than most_patients, or clipping failed; nothing was sent",
+            "a coordinate of the sum is not finite, which clipped patients cannot add up to",
+            advice="this is a fault of the program; nothing was sent",
         )
-    return np.rint(total / grid.step).astype(np.int64)
+    return np.rint(np.clip(total, -grid.largest, grid.largest) / grid.step).astype(np.int64)
 
 
 def to_ring(values: NDArray[np.int64]) -> NDArray[np.uint32]:

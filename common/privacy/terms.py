@@ -61,7 +61,8 @@ class PrivacyTerms:
                 advice="use 'joint-noise', 'site-noise', or 'none' for public or synthetic cohorts",
             )
         positive(clipping_norm=self.clipping_norm, sample_rate=self.sample_rate, delta=self.delta)
-        positive(reference_patients=self.reference_patients, most_patients=self.most_patients)
+        positive(reference_patients=self.reference_patients)
+        in_range(1, 2**20, most_patients=self.most_patients)
         not_negative(honest_sites=self.honest_sites)
         in_range(0, 1, sample_rate=self.sample_rate)
         in_range(0, 0.1, delta=self.delta)
