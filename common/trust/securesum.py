@@ -122,7 +122,7 @@ class SumSession:
         state = SumState.from_bytes(data)
         session = cls(key, replace(state, readies=(), made={}, agreements=()))
         if state.readies:
-            session.agree(state.readies, encapsulate=lambda peer, _: state.made[peer])
+            session.agree(state.readies, encapsulate=state.made_before)
         if state.agreements:
             session.confirm(state.agreements)
         return session

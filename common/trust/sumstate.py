@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from wardround.common.errors import PrivacyError, TrustError, UsageError
 from wardround.common.formats import canonical, check_header, header
-from wardround.common.trust.agreement import EphemeralKeys, pair_key
+from wardround.common.trust.agreement import MLKEM_SEED_SIZE, X25519_SIZE, EphemeralKeys, pair_key
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.signed import bytes_of, exact_keys, is_count, parse, text_of
 from wardround.common.trust.sumroster import SumContext, Transcript
@@ -121,6 +121,16 @@ class SumState:
         except (AttributeError, TypeError, ValueError, UsageError):
             raise TrustError(f"a field of {WHERE} has the wrong type") from None
 
+    def made_before(self, peer: str, _: bytes) -> tuple[bytes, bytes]:
+        """What was drawn for a peer when the roster was first seen.
+
+        Raises:
+            TrustError: Nothing was.
+        """
+        if peer not in self.made:
+            raise TrustError(f"expected the secret made for {peer!r} in {WHERE}, found none")
+        return self.made[peer]
+
     def pair_keys(self, transcript: Transcript) -> dict[str, bytes]:
         """Peer -> the key of 32 bytes that this site shares with it.
 
@@ -182,5 +192,7 @@ def _keys(found: object) -> EphemeralKeys | None:
         case None:
             return None
         case {"x25519": x25519, "mlkem": mlkem, **rest} if not rest:
-            return EphemeralKeys(x25519=bytes_of(x25519, where=WHERE), mlkem=bytes_of(mlkem, where=WHERE))
+            keys = EphemeralKeys(x25519=bytes_of(x25519, where=WHERE), mlkem=bytes_of(mlkem, where=WHERE))
+            if len(keys.x25519) == X25519_SIZE and len(keys.mlkem) in (0, MLKEM_SEED_SIZE):
+                return keys
     raise TrustError(f"expected the keys of an attempt, or none, in {WHERE}")

@@ -244,6 +244,22 @@ def test_a_field_of_another_type_is_refused_without_a_raw_exception(wrong: objec
             SumSession.from_bytes(canonical(state | {name: wrong}), key(2))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"made": {}},
+        {"keys": {"x25519": "AAAA", "mlkem": ""}},
+        {"agreements": ["AAAA"]},
+        {"readies": ["AAAA"]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_damaged_state_is_refused_without_a_raw_exception(change: dict[str, object]) -> None:
+    state = json.loads(confirmed(2)[EAST].to_bytes())
+    with pytest.raises(TrustError):
+        SumSession.from_bytes(canonical(state | change), key(2))
+
+
 # Uploads
 
 
