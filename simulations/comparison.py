@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from wardround.common.durable import write_atomic
 from wardround.simulations import verdicts
-from wardround.simulations.privacy_words import small, stated
+from wardround.simulations.privacy_words import assuming, small, stated
 from wardround.simulations.report import FILE_NAME, difference, environment, in_order
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
@@ -116,8 +116,8 @@ def _column(run: Run, metric: str, folder: Path) -> Column:
 def _privacy(results: Results) -> str:
     if not results.training_private:
         return "no privacy guarantee, epsilon is infinite"
-    largest = max((row.value for row in results.epsilon), default=float("inf"))
-    return f"epsilon {stated(largest)} at delta {small(results.delta)} per patient of a hospital"
+    claim = f"epsilon {stated(results.largest())} at delta {small(results.delta)} per patient of a hospital"
+    return f"{claim}, {assuming(results)}" if results.honest_sites else claim
 
 
 def _line(site: str, runs: Sequence[Run], metric: str) -> Line:

@@ -2,6 +2,7 @@
 
 import math
 
+from wardround.simulations.privacy_words import assuming
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
 from wardround.simulations.verdicts import MANY, summary
@@ -41,6 +42,7 @@ def _hospitals(gains: list[GainRow]) -> list[str]:
 def _privacy(results: Results) -> str:
     if results.mechanism == "none":
         return "no privacy"
-    largest = max((row.value for row in results.epsilon), default=math.inf)
     label = "" if results.training_private else ", NOT private: see the report"
-    return f"epsilon {largest:g} at delta {results.delta:g} per patient, add or remove one{label}"
+    condition = f", {assuming(results)}" if results.honest_sites else ""
+    stated = f"epsilon {results.largest():g} at delta {results.delta:g} per patient, add or remove one"
+    return f"{stated}{condition}{label}"

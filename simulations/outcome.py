@@ -1,19 +1,21 @@
 """From predictions and ledgers to `Results`: what a run measured and what it may claim."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
 
-from wardround.common.privacy.accounting import epsilon
+from wardround.common.privacy.accounting import Relation
+from wardround.common.privacy.events import DpEvent
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.evaluation import Board, evaluation_rows, gain_rows, subgroup_rows
 from wardround.simulations.hospitals import Consortium, exposures
+from wardround.simulations.observers import HEADLINE, cost, observers
 from wardround.simulations.resultrows import CohortRow, EpsilonRow
 from wardround.simulations.results import Results
 from wardround.simulations.runfolder import RunFolder, code_digest
-
-SERVER = "server, all other sites and outsiders together"
 
 
 def summarise(
@@ -31,14 +33,18 @@ def summarise(
     """
     rng = np.random.default_rng(seed)
     drafted = protocol.drafted
-    spent = _epsilons(protocol, consortium)
+    pools = _pools(protocol, consortium, board)
+    spent = pools.epsilons("add-or-remove")
+    claimed = [row.value for row in spent if row.adversary in HEADLINE]
     return Results(
         study=protocol.study.name,
         mechanism=protocol.privacy.mechanism,
-        training_private=protocol.private and not drafted and all(math.isfinite(row.value) for row in spent),
+        training_private=protocol.private and not drafted and all(map(math.isfinite, claimed)),
         evaluation_private=False,
         delta=protocol.privacy.delta,
-        epsilon=tuple(spent),
+        epsilon=spent,
+        replaced=pools.epsilons("replace-one") if protocol.private else (),
+        honest_sites=protocol.privacy.honest_sites,
         rounds=protocol.federation.rounds,
         evaluation=evaluation_rows(board, rng),
         gains=gain_rows(board, rng),
@@ -59,14 +65,40 @@ def summarise(
     )
 
 
-def _epsilons(protocol: StudyProtocol, consortium: Consortium) -> list[EpsilonRow]:
-    """What each patient pool's ledger says was spent over its lifetime, this run included."""
-    rows = []
-    for hospital in consortium.hospitals:
-        spent = exposures(hospital)
-        value = epsilon(spent, protocol.privacy.delta) if protocol.private else math.inf
-        rows.append(EpsilonRow(site=hospital.name, adversary=SERVER, value=value))
-    return rows
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pools:
+    """What each hospital's ledger says was charged over its patients' lifetime, this run included.
+
+    Attributes:
+        protocol: The study.
+        spent: Site -> everything that was charged.
+        sites: The fewest sites in any of their sums; 0 where the ledgers may hold sums of other studies.
+    """
+
+    protocol: StudyProtocol
+    spent: Mapping[str, Sequence[DpEvent]]
+    sites: int
+
+    def epsilons(self, relation: Relation) -> tuple[EpsilonRow, ...]:
+        """Every pool against every observer."""
+        return tuple(
+            EpsilonRow(site=site, adversary=observer, value=self._epsilon(events, observer, relation))
+            for site, events in self.spent.items()
+            for observer in observers(self.protocol.privacy.mechanism)
+        )
+
+    def _epsilon(self, events: Sequence[DpEvent], observer: str, relation: Relation) -> float:
+        if not self.protocol.private:
+            return math.inf
+        delta = self.protocol.privacy.delta
+        return cost(events, observer, sites=self.sites, delta=delta, relation=relation)
+
+
+def _pools(protocol: StudyProtocol, consortium: Consortium, board: Board) -> _Pools:
+    spent = {hospital.name: exposures(hospital) for hospital in consortium.hospitals}
+    one_left_out = any(name.startswith("federated-without:") for name in board.predictions)
+    sites = protocol.federation.quorum or len(spent) - one_left_out
+    return _Pools(protocol=protocol, spent=spent, sites=0 if consortium.imagined is None else sites)
 
 
 def _notes(protocol: StudyProtocol, folds: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.study.protocol import StudyProtocol
+from wardround.simulations.observers import EVERYBODY_ELSE, words
 from wardround.simulations.results import Results
 
 
@@ -47,6 +48,12 @@ _PRIVATE: Final = Banner(
     "computed exactly, on held-out patients, which only a simulation can do. With real patients, this page must "
     "stay where the patients' data may be.",
 )
+_JOINT: Final = (
+    "Single updates were masked and cannot be read; what is released is the sum over all hospitals with all their "
+    "noise. It carries the guarantee stated below as long as at least {honest} of the {sites} hospitals are honest. "
+    "The results on this page were computed exactly, on held-out patients, which only a simulation can do. With real "
+    "patients, this page must stay where the patients' data may be."
+)
 _IMAGINED: Final = Banner(
     tone="warning",
     title="The hospitals are imagined: repeated runs on one table compose",
@@ -70,12 +77,20 @@ NOT_PROTECTED: Final = (
 )
 
 
+_FEWER_HONEST: Final = (
+    "One patient, by the epsilon that is stated first, if fewer than {honest} hospitals are honest: every member that "
+    "pools what it knows takes its share of the noise away. If all others do, the epsilon of the last column holds."
+)
 _NOBODY: Final = "Any single patient: an update or the model may tell something about one."
 
 
 def unprotected(results: Results) -> tuple[str, ...]:
     """What the run does not protect; single patients first where training is not private."""
-    return NOT_PROTECTED if results.training_private else (_NOBODY, *NOT_PROTECTED)
+    if not results.training_private:
+        return (_NOBODY, *NOT_PROTECTED)
+    if results.honest_sites:
+        return (_FEWER_HONEST.format(honest=results.honest_sites), *NOT_PROTECTED)
+    return NOT_PROTECTED
 
 
 def banners(results: Results) -> list[Banner]:
@@ -84,7 +99,7 @@ def banners(results: Results) -> list[Banner]:
     if results.mechanism == "none":
         found.append(_UNPROTECTED)
     elif results.training_private:
-        found.append(_PRIVATE)
+        found.append(_private(results))
     elif not results.drafted:
         found.append(_NOT_PRIVATE)
     if results.drafted:
@@ -92,6 +107,13 @@ def banners(results: Results) -> list[Banner]:
     if results.imagined_sites and results.mechanism != "none":
         found.append(_IMAGINED)
     return found
+
+
+def _private(results: Results) -> Banner:
+    if not results.honest_sites:
+        return _PRIVATE
+    text = _JOINT.format(honest=results.honest_sites, sites=len(results.sites))
+    return Banner(tone="private", title=_PRIVATE.title, text=text)
 
 
 def stated(value: float) -> str:
@@ -112,30 +134,98 @@ def small(delta: float) -> str:
     return f"{delta:g}".replace("e-0", "e-")
 
 
+def assuming(results: Results) -> str:
+    """What a reader must know beside the first epsilon of a run: whom it counts on, and what holds if they fail.
+
+    Empty under site noise, which counts on nobody.
+
+    >>> from wardround.simulations.resultrows import EpsilonRow
+    >>> rows = [("tolerated", 1.0), ("everybody else", 2.1547)]
+    >>> run = Results(
+    ...     study="s", mechanism="joint-noise", training_private=True, evaluation_private=False, delta=1e-5,
+    ...     epsilon=tuple(
+    ...         EpsilonRow(site=site, adversary=name, value=value) for site in "ABC" for name, value in rows
+    ...     ),
+    ...     rounds=1, evaluation=(), honest_sites=2,
+    ... )
+    >>> assuming(run)
+    'while at least 2 of 3 hospitals are honest; 2.1547 if all others collude'
+    """
+    if not results.honest_sites:
+        return ""
+    alone = stated(results.largest(EVERYBODY_ELSE))
+    honest = f"while at least {results.honest_sites} of {len(results.sites)} hospitals are honest"
+    return f"{honest}; {alone} if all others collude"
+
+
+def adversaries(results: Results) -> list[tuple[str, str]]:
+    """Each adversary of a run: as the file names it, and in words."""
+    names = dict.fromkeys(row.adversary for row in results.epsilon)
+    known = words(honest=results.honest_sites, sites=len(results.sites)) if results.honest_sites else {}
+    return [(name, known.get(name, name)) for name in names]
+
+
 def terms(results: Results, protocol: StudyProtocol) -> list[tuple[str, str]]:
     """Everything that an epsilon needs beside it, as pairs of term and meaning."""
     if results.mechanism == "none":
         return [("Mechanism", "none: epsilon is infinite at every delta")]
-    privacy = protocol.privacy
     return [
-        (
-            "Mechanism",
-            "site-noise: each hospital trains with DP-SGD and adds its own full noise, so that every update is "
-            "private on its own and no other party needs to be trusted with it",
-        ),
+        ("Mechanism", _mechanism(results)),
         ("Privacy unit", "one patient, with all rows and samples of that patient at a hospital"),
         ("Neighbouring relation", f"add or remove one patient. {_replaced(results, protocol)}"),
         ("Delta", f"{small(results.delta)}, one for the lifetime of a patient pool"),
-        ("Who may be curious", "the server, all other hospitals and outsiders, all together"),
+        ("Who may be curious", _curious(results)),
         ("Scope", "the patient pool of a hospital, for its lifetime: all studies, trials and releases"),
-        (
-            "Public constants",
-            f"clipping norm {privacy.clipping_norm:g}, noise multiplier {privacy.noise_multiplier:g}, "
-            f"sample rate {privacy.sample_rate:g}, noisy steps per round {protocol.federation.local_steps}, "
-            f"rounds {results.rounds}",
-        ),
-        ("Trust", "that each hospital's own software added the noise; a log can show arithmetic, not that"),
+        ("Public constants", _constants(results, protocol)),
+        ("Trust", _trust(results)),
     ]
+
+
+def _mechanism(results: Results) -> str:
+    if results.honest_sites:
+        return (
+            "joint-noise: each hospital adds a share of the noise to one sum of clipped gradients and masks it, so "
+            "that only the sum over all hospitals can be read; any "
+            f"{results.honest_sites} shares together carry the noise that the claim counts on"
+        )
+    return (
+        "site-noise: each hospital trains with DP-SGD and adds its own full noise, so that every update is "
+        "private on its own and no other party needs to be trusted with it"
+    )
+
+
+def _curious(results: Results) -> str:
+    if not results.honest_sites:
+        return "the server, all other hospitals and outsiders, all together"
+    sites = len(results.sites)
+    curious = sites - results.honest_sites
+    return (
+        f"the server, outsiders and up to {curious} of the {sites} hospitals, all together; against fewer and against "
+        "all others the table has an epsilon of its own"
+    )
+
+
+def _constants(results: Results, protocol: StudyProtocol) -> str:
+    privacy = protocol.privacy
+    common = f"clipping norm {privacy.clipping_norm:g}, noise multiplier {privacy.noise_multiplier:g}"
+    if results.honest_sites:
+        return (
+            f"{common} of {privacy.honest_sites} shares together, full batch, one sum per round, "
+            f"rounds {results.rounds}, at most {privacy.most_patients} patients"
+        )
+    return (
+        f"{common}, sample rate {privacy.sample_rate:g}, "
+        f"noisy steps per round {protocol.federation.local_steps}, rounds {results.rounds}"
+    )
+
+
+def _trust(results: Results) -> str:
+    if not results.honest_sites:
+        return "that each hospital's own software added the noise; a log can show arithmetic, not that"
+    return (
+        f"that the software of at least {results.honest_sites} hospitals added its share and told nobody, and that "
+        "people compared the fingerprints of the hospitals' keys; a log can show arithmetic, not that"
+    )
 
 
 def _replaced(results: Results, protocol: StudyProtocol) -> str:
@@ -146,11 +236,22 @@ def _replaced(results: Results, protocol: StudyProtocol) -> str:
 
 def meaning(results: Results) -> str:
     """The largest epsilon in words, or nothing where training has no guarantee."""
-    worst = max((row.value for row in results.epsilon), default=math.inf)
+    worst = results.largest()
     if not results.training_private or math.isinf(worst):
         return ""
     return (
-        f"In words: whoever sees everything that left a hospital can raise or lower the odds of a guess that a "
+        f"In words: {_onlooker(results)} can raise or lower the odds of a guess that a "
         f"certain patient was in training by at most a factor of {math.exp(worst):.3g}, except with a "
         f"probability of {small(results.delta)}. This is a limit, not an estimate of what an attack would reach."
     )
+
+
+def _onlooker(results: Results) -> str:
+    if not results.honest_sites:
+        return "whoever sees everything that left a hospital"
+    known = len(results.sites) - results.honest_sites
+    return f"whoever sees everything that left the hospitals, and all that {known} of them {_know(known)},"
+
+
+def _know(hospitals: int) -> str:
+    return "knows" if hospitals == 1 else "know"

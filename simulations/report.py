@@ -19,6 +19,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations import plots, verdicts
 from wardround.simulations.privacy_words import (
     PROTECTED,
+    adversaries,
     banners,
     meaning,
     small,
@@ -55,6 +56,14 @@ class SiteLine:
     unseen: str
     difference: str
     chance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpsilonLine:
+    """One hospital's row in the table of epsilons: one cell per adversary, with the price of replacing beside it."""
+
+    site: str
+    cells: tuple[str, ...]
 
 
 @cache
@@ -121,6 +130,8 @@ def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
         "meaning": meaning(results),
         "protected": PROTECTED if results.training_private else (),
         "not_protected": unprotected(results),
+        "adversaries": [text for _, text in adversaries(results)],
+        "epsilons": [_epsilons(site, results) for site in results.sites],
         "caps": {row.site: row.cap for row in results.caps},
         "facts": _facts(results),
         **_pictures(results, metric),
@@ -135,7 +146,7 @@ def _pictures(results: Results, metric: str) -> Mapping[str, Markup | str]:
     return {
         "forest": Markup(plots.forest(drawn, order, metric)) if drawn else "",  # noqa: S704
         "curves": Markup(plots.curves(rounds, metric)) if rounds else "",  # noqa: S704
-        "spent": Markup(plots.spent(results.epsilon, results.caps, order)) if results.epsilon else "",  # noqa: S704
+        "spent": Markup(plots.spent(results.claims, results.caps, order)) if results.epsilon else "",  # noqa: S704
     }
 
 
@@ -181,6 +192,19 @@ def _line(site: str, results: Results) -> SiteLine:
         difference=difference(row) if row else verdicts.NOTHING,
         chance=f"{row.probability_better:.0%}" if row else verdicts.NOTHING,
     )
+
+
+def _epsilons(site: str, results: Results) -> EpsilonLine:
+    both = [
+        {row.adversary: row.value for row in rows if row.site == site}
+        for rows in (results.epsilon, results.replaced)
+    ]
+
+    def cell(name: str) -> str:
+        added, replaced = (stated(values[name]) if name in values else verdicts.NOTHING for values in both)
+        return added if added == replaced or not both[1] else f"{added} ({replaced})"
+
+    return EpsilonLine(site=site, cells=tuple(cell(name) for name, _ in adversaries(results)))
 
 
 def _facts(results: Results) -> Sequence[tuple[str, str]]:

@@ -44,7 +44,10 @@ def check_metric(metric: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpsilonRow:
-    """What `adversary` can learn about one patient of `site`; `value` is infinite without privacy."""
+    """What `adversary` can learn about one patient of `site`; `value` is infinite without privacy.
+
+    The adversaries of joint noise are named in `observers.JOINT`.
+    """
 
     site: str
     adversary: str

@@ -29,6 +29,7 @@ import pandas as pd
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.formats import check_header, header
+from wardround.simulations.observers import HEADLINE
 from wardround.simulations.resultrows import (
     PRIMARY,
     CapRow,
@@ -46,6 +47,7 @@ VERSION: Final = 1
 
 _ROWS: Final[Mapping[str, type[Row]]] = {
     "epsilon": EpsilonRow,
+    "replaced": EpsilonRow,
     "evaluation": EvaluationRow,
     "gains": GainRow,
     "curves": CurveRow,
@@ -53,6 +55,8 @@ _ROWS: Final[Mapping[str, type[Row]]] = {
     "cohorts": CohortRow,
     "caps": CapRow,
 }
+_LATER: Final[Mapping[str, object]] = {"replaced": [], "honest_sites": 0}
+"""Fields that version 1 gained later: written only where they say something."""
 _NULL: Final[Mapping[type[Row], float]] = {
     EpsilonRow: math.inf,
     EvaluationRow: math.nan,
@@ -69,16 +73,19 @@ class Results:
 
     Attributes:
         study: Name of the study.
-        mechanism: `none` or `site-noise`.
+        mechanism: `none`, `site-noise` or `joint-noise`.
         training_private: Whether what left the sites carries the guarantee of `epsilon`; false for mechanism
             `none`, for a seeded run and where a constant was drafted from the study's own table.
         evaluation_private: False in every simulation: these numbers are exact.
         delta: Of every epsilon in this file.
-        epsilon: One row per site and adversary.
+        epsilon: One row per site and adversary, for adding or removing one patient. Under joint noise there are four
+            adversaries (see `observers`), of which `claims` are those that a study states first.
         rounds: Completed rounds.
         evaluation: Every model, place and metric.
         gains: One row per site and metric.
         curves, subgroups, cohorts, caps: See their rows; each may be empty.
+        replaced: As `epsilon`, for replacing one patient by another.
+        honest_sites: h, under joint noise: the claim holds against all parties but so many honest sites.
         left_out_sites: Sites that were below the protocol's minimum.
         drafted: Whether a public constant was computed from the study's own patients.
         imagined_sites: Whether the hospitals were read off a column of one table (`--table`).
@@ -100,6 +107,8 @@ class Results:
     subgroups: tuple[SubgroupRow, ...] = ()
     cohorts: tuple[CohortRow, ...] = ()
     caps: tuple[CapRow, ...] = ()
+    replaced: tuple[EpsilonRow, ...] = ()
+    honest_sites: int = 0
     left_out_sites: int = 0
     drafted: bool = False
     imagined_sites: bool = False
@@ -119,6 +128,23 @@ class Results:
             raise UsageError(
                 "training_private is true, but the mechanism is 'none' or constants were drafted"
             )
+        if (self.mechanism == "joint-noise") != bool(self.honest_sites):
+            raise UsageError(
+                f"expected honest_sites with mechanism 'joint-noise' and only then, found {self.honest_sites} "
+                f"with {self.mechanism!r}"
+            )
+
+    @property
+    def claims(self) -> tuple[EpsilonRow, ...]:
+        """The rows of `epsilon` that the study states first: against everybody whom it assumes curious."""
+        return tuple(
+            row for row in self.epsilon if self.mechanism != "joint-noise" or row.adversary in HEADLINE
+        )
+
+    def largest(self, adversary: str = "") -> float:
+        """The largest epsilon of any site against one adversary; without a name, the claim. Infinite if unknown."""
+        rows = [row for row in self.epsilon if row.adversary == adversary] if adversary else self.claims
+        return max((row.value for row in rows), default=math.inf)
 
     @property
     def primary(self) -> str:
@@ -145,7 +171,8 @@ class Results:
         body = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in _ROWS:
             body[name] = [_plain(asdict(row)) for row in body[name]]
-        return {**header(FORMAT, VERSION), **body, "notes": list(self.notes)}
+        said = {name: value for name, value in body.items() if name not in _LATER or value != _LATER[name]}
+        return {**header(FORMAT, VERSION), **said, "notes": list(self.notes)}
 
     def to_json(self) -> str:
         """The file's text; equal results give equal text."""
@@ -187,7 +214,7 @@ class Results:
         return cls.from_json(text, where=str(path))
 
     def frames(self) -> dict[str, pd.DataFrame]:
-        """One table per kind of row: epsilon, evaluation, gains, curves, subgroups, cohorts, caps."""
+        """One table per kind of row: epsilon, replaced, evaluation, gains, curves, subgroups, cohorts, caps."""
         return {
             name: pd.DataFrame(
                 [asdict(row) for row in getattr(self, name)], columns=[field.name for field in fields(kind)]

@@ -111,6 +111,18 @@ def private_study(outcome: Outcome = RESPONSE, **federation: object) -> StudyPro
     return study(outcome, **federation).with_privacy(noise)
 
 
+def joint_study(outcome: Outcome = RESPONSE, *, honest: int = 2, **federation: object) -> StudyProtocol:
+    """The same study under `joint-noise`, with one step per round."""
+    noise = PrivacyTerms(
+        mechanism="joint-noise",
+        noise_multiplier=6.0,
+        honest_sites=honest,
+        reference_patients=35,
+        source=PUBLIC,
+    )
+    return study(outcome, **{"local_steps": 1, **federation}).with_privacy(noise)
+
+
 def weighted(protocol: StudyProtocol, weights: Mapping[str, float]) -> StudyProtocol:
     """The study with public aggregation weights."""
     sites = tuple(SiteTerms(name=name, weight=weight) for name, weight in weights.items())
@@ -168,6 +180,12 @@ def open_run() -> Path:
 def private_run() -> Path:
     """A finished run under `site-noise`; for reading only."""
     return _finished(private_study())
+
+
+@cache
+def joint_run() -> Path:
+    """A finished run under `joint-noise`, two of three hospitals honest; for reading only."""
+    return _finished(joint_study())
 
 
 @cache

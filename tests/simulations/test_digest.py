@@ -3,9 +3,10 @@
 import math
 from dataclasses import replace
 
-from tests.runs import TAKING_PART, open_run, private_run, survival_run
+from tests.runs import TAKING_PART, joint_run, open_run, private_run, survival_run
 
 from wardround.simulations.digest import in_words
+from wardround.simulations.observers import EVERYBODY_ELSE
 from wardround.simulations.results import Results
 
 
@@ -25,6 +26,14 @@ def test_epsilon_never_stands_without_delta_unit_and_relation() -> None:
     first = in_words(results).splitlines()[1]
     largest = max(row.value for row in results.epsilon)
     assert first == f"small (epsilon {largest:g} at delta 1e-05 per patient, add or remove one)"
+
+
+def test_joint_noise_names_whom_it_counts_on_and_what_holds_if_they_fail() -> None:
+    results = Results.load(joint_run() / "results.json")
+    assert in_words(results).splitlines()[1] == (
+        f"small (epsilon {results.largest():g} at delta 1e-05 per patient, add or remove one, while at least 2 of 3 "
+        f"hospitals are honest; {results.largest(EVERYBODY_ELSE):g} if all others collude)"
+    )
 
 
 def test_no_privacy_is_said() -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.runs import (
     TAKING_PART,
     command,
+    joint_run,
+    joint_study,
     new_folder,
     open_run,
     private_run,
@@ -21,10 +23,11 @@ from tests.runs import (
 
 from wardround.common.formats import canonical, digest
 from wardround.common.privacy.accounting import epsilon, second_opinion
-from wardround.common.privacy.events import decode
+from wardround.common.privacy.coalitions import joint_epsilons
+from wardround.common.privacy.events import JointGaussianSteps, decode
 from wardround.common.study.reader import load
 from wardround.common.study.schema import DRAFTED
-from wardround.simulations.outcome import SERVER
+from wardround.simulations.observers import EVERYBODY, EVERYBODY_ELSE, ONE_SITE, SERVER, TOLERATED
 from wardround.simulations.results import Results
 from wardround.simulations.runfolder import code_digest, file_digest
 
@@ -38,7 +41,49 @@ def test_epsilon_is_that_of_all_noisy_steps_of_the_run() -> None:
     events = [private_study().event()] * 3
     assert {row.value for row in private().epsilon} == {epsilon(events, 1e-5)}
     assert private().epsilon[0].value == pytest.approx(second_opinion(events, 1e-5), abs=0.02)
-    assert {row.adversary for row in private().epsilon} == {SERVER}
+    assert {row.adversary for row in private().epsilon} == {EVERYBODY}
+
+
+def joint_event(sums: int) -> JointGaussianSteps:
+    event = joint_study().event()
+    assert isinstance(event, JointGaussianSteps)
+    return replace(event, steps=sums)
+
+
+def test_joint_noise_is_stated_against_each_coalition_for_both_relations() -> None:
+    """Three sums at noise 6 of two honest sites; three hospitals took part in each."""
+    found = Results.load(joint_run() / "results.json")
+    event = joint_event(3)
+    for rows, relation in ((found.epsilon, "add-or-remove"), (found.replaced, "replace-one")):
+        known = joint_epsilons(event, sites=3, delta=1e-5, relation=relation)  # type: ignore[arg-type]
+        for site in TAKING_PART:
+            values = {row.adversary: row.value for row in rows if row.site == site}
+            assert values == {
+                SERVER: known.server,
+                ONE_SITE: known.participant,
+                TOLERATED: known.tolerated,
+                EVERYBODY_ELSE: known.everyone_else,
+            }
+    assert found.honest_sites == 2
+    assert found.training_private
+    assert found.largest() == epsilon([event], 1e-5)
+    assert found.largest(EVERYBODY_ELSE) > found.largest() > found.largest(SERVER)
+
+
+def test_the_price_of_replacing_a_patient_stands_beside_site_noise_too() -> None:
+    events = [private_study().event()] * 3
+    assert {row.value for row in private().replaced} == {epsilon(events, 1e-5, "replace-one")}
+
+
+def test_a_hospital_left_out_in_turn_makes_smaller_sums() -> None:
+    """The server saw sums of two hospitals too, so its epsilon is no longer that of three."""
+    folder = new_folder()
+    sizes = {"north": 40, "south": 40, "west": 40, "east": 40}
+    said = simulate(*write(folder, joint_study(rounds=1), table(sizes)), folder / "run", "--leave-one-out")
+    assert said.code == 0, said.err
+    found = Results.load(folder / "run" / "results.json")
+    event = joint_event(4)  # one study over all four, and one without each of the others
+    assert found.largest(SERVER) == joint_epsilons(event, sites=3, delta=1e-5).server
 
 
 def test_the_kept_ledger_extract_says_the_same() -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.runs import joint_run
 
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.comparison import comparison_report
 from wardround.simulations.consortium import draw_biology
 from wardround.simulations.demo_studies import studies, without_privacy
-from wardround.simulations.privacy_words import NOT_PROTECTED, banners
+from wardround.simulations.privacy_words import NOT_PROTECTED, banners, stated
 from wardround.simulations.reference import public_reference
 from wardround.simulations.report import render, write_report
 from wardround.simulations.resultrows import (
@@ -175,6 +176,46 @@ def test_a_private_run_states_epsilon_with_everything_that_gives_it_meaning(prot
         assert part in text
     assert all(item in text for item in NOT_PROTECTED)
     assert "Any single patient" not in text
+
+
+def joint_page() -> str:
+    return Page((joint_run() / "report.html").read_text(encoding="utf-8")).text
+
+
+def test_joint_noise_is_stated_with_whom_it_counts_on_and_what_holds_if_they_fail() -> None:
+    text = joint_page()
+    for part in (
+        "Training is private. This table is not.",
+        "as long as at least 2 of the 3 hospitals are honest",
+        "Against server and outsiders ",
+        "Against server, outsiders and one site ",
+        "Against server, outsiders and up to 1 of 3 sites: at least 2 are honest",
+        "Against everybody else together: only the site's own share of the noise is left",
+        "all that 1 of them knows, can raise or lower the odds",
+        "the server, outsiders and up to 1 of the 3 hospitals, all together",
+        "if fewer than 2 hospitals are honest",
+        "people compared the fingerprints",
+    ):
+        assert part in text
+    assert "full noise" not in text
+    assert "the server, all other hospitals and outsiders, all together" not in text
+
+
+def test_the_odds_and_the_bars_are_those_of_the_claim_not_of_another_coalition() -> None:
+    run = Results.load(joint_run() / "results.json")
+    assert f"at most a factor of {math.exp(run.largest()):.3g}" in joint_page()
+    page = (joint_run() / "report.html").read_text(encoding="utf-8")
+    assert f'<desc id="spent-desc">west: {run.largest():.4f}; south' in page
+
+
+def test_every_hospitals_line_holds_each_epsilon_and_that_of_replacing() -> None:
+    run = Results.load(joint_run() / "results.json")
+    text = joint_page()
+    line = " ".join(
+        f"{stated(one.value)} ({stated(two.value)})"
+        for one, two in zip(run.epsilon[:4], run.replaced[:4], strict=True)
+    )
+    assert text.count(line) == 3
 
 
 def test_replacing_a_patient_is_printed_beside_adding_or_removing_one(protocol: StudyProtocol) -> None:

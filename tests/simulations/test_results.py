@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wardround.common.errors import StorageError, UsageError
+from wardround.simulations.observers import EVERYBODY_ELSE, SERVER, TOLERATED
 from wardround.simulations.resultrows import (
     CapRow,
     CohortRow,
@@ -203,3 +204,35 @@ def test_sites_come_smallest_first_and_unknown_sizes_last() -> None:
     )
     epsilon = (EpsilonRow(site="Zelkova", adversary="server", value=1.0), *example().epsilon)
     assert replace(example(), cohorts=sizes, epsilon=epsilon).sites == ("Alder", "Elm", "Zelkova")
+
+
+def joint() -> Results:
+    rows = tuple(
+        EpsilonRow(site=site, adversary=name, value=value)
+        for site, extra in (("Alder", 0.0), ("Elm", 0.5))
+        for name, value in ((SERVER, 0.8 + extra), (TOLERATED, 1.0 + extra), (EVERYBODY_ELSE, math.inf))
+    )
+    return replace(example(), mechanism="joint-noise", honest_sites=2, epsilon=rows, replaced=rows)
+
+
+def test_the_claim_under_joint_noise_is_that_against_the_tolerated_coalition() -> None:
+    assert joint().largest() == 1.5
+    assert joint().largest(SERVER) == 1.3
+    assert joint().largest(EVERYBODY_ELSE) == math.inf
+    assert {row.adversary for row in joint().claims} == {TOLERATED}
+
+
+def test_of_other_mechanisms_every_row_is_a_claim() -> None:
+    assert example().claims == example().epsilon
+    assert replace(example(), epsilon=()).largest() == math.inf
+
+
+def test_joint_noise_is_kept_and_read_back() -> None:
+    assert read(joint().to_json()) == joint()
+    assert "honest_sites" not in example().as_json()
+
+
+@pytest.mark.parametrize("wrong", [{"mechanism": "joint-noise"}, {"honest_sites": 2}])
+def test_joint_noise_without_its_honest_sites_is_no_claim(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="honest_sites"):
+        replace(example(), **wrong)
