@@ -53,6 +53,33 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
         StorageError: The disk is full or the folder cannot be written; the old content is untouched.
     """
+    with _drafted(path, data, mode) as descriptor:
+        os.fsync(descriptor)
+    with _reported(path):
+        sync_folder(path.parent)
+
+
+def write_passing(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace a file that can be made again, without waiting for the disk.
+
+    A killed process leaves the old content or the new one, as with `write_atomic`. A power cut may leave an empty
+    file or none: the caller makes it again.
+
+    Args:
+        path: The file; its folder must exist.
+        data: The whole new content, not empty.
+        mode: Permission bits of the new file.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    with _drafted(path, data, mode):
+        pass
+
+
+@contextlib.contextmanager
+def _drafted(path: Path, data: bytes, mode: int) -> Iterator[int]:
+    """Write beside the file, and take its place once the caller has done with the open draft."""
     draft = path.with_name(f".{path.name}.draft")
     with _reported(path):
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
@@ -60,11 +87,10 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             # A draft left by a crash keeps its old permissions; tighten it before a secret goes in.
             os.fchmod(descriptor, os.fstat(descriptor).st_mode & mode)
             _write_all(descriptor, data)
-            os.fsync(descriptor)
+            yield descriptor
         finally:
             os.close(descriptor)
         os.replace(draft, path)
-        sync_folder(path.parent)
 
 
 def append_line(path: Path, line: bytes, *, mode: int = 0o600) -> None:

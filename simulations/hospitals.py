@@ -21,7 +21,7 @@ from wardround.client.release import ReleaseDoor
 from wardround.client.site import Site
 from wardround.client.sumdesk import SumDesk
 from wardround.client.trainer import CohortTrainer
-from wardround.common.durable import write_atomic
+from wardround.common.durable import write_passing
 from wardround.common.errors import PolicyRefusal
 from wardround.common.formats import digest
 from wardround.common.learning.data import PatientRows
@@ -168,8 +168,9 @@ def imagine(root: Path, name: str, *, table: Path, cohort: str, delta: float, **
         f"head = {quoted(str(root.absolute() / 'heads' / (folder.name + '.json')))}",
         "",
     ]
-    if not (folder / "site.toml").exists():
-        write_atomic(folder / "site.toml", "\n".join(lines).encode())
+    policy = folder / "site.toml"
+    if not (policy.exists() and policy.stat().st_size):  # it may be empty after a power cut
+        write_passing(policy, "\n".join(lines).encode())
     return folder
 
 

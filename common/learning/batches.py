@@ -4,7 +4,7 @@ Patients with one row each give inputs (n, d). Otherwise rows are padded with ze
 tells rows from padding.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -48,15 +48,11 @@ class TensorBatch:
     def take(self, index: Tensor) -> "TensorBatch":
         """The patients at `index`, shape (m,), integers; m may be 0."""
         return TensorBatch(
-            inputs=self.inputs[index],
-            mask=None if self.mask is None else self.mask[index],
-            value=self.value[index],
-            event=None if self.event is None else self.event[index],
+            inputs=self.inputs.index_select(0, index),
+            mask=None if self.mask is None else self.mask.index_select(0, index),
+            value=self.value.index_select(0, index),
+            event=None if self.event is None else self.event.index_select(0, index),
         )
-
-    def in_float64(self) -> "TensorBatch":
-        """The same patients, inputs in float64. Targets stay: times meet their cut points in float32 everywhere."""
-        return replace(self, inputs=self.inputs.double())
 
     def per_row(self, values: Tensor) -> Tensor:
         """Values (n,) of patients, repeated for their rows: (n,) or (n, K)."""

@@ -257,8 +257,7 @@ def _create(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Call
     write_atomic(path, entry.line + b"\n", mode=0o600)
     size = len(entry.line) + 1
     file = LedgerFile(path=path, head_path=head_path, key=key, clock=clock, last=entry, size=size)
-    file.witness()
-    return Ledger(file, PoolState())
+    return Ledger(file, PoolState())  # nothing is charged yet: the witness begins with the next entry
 
 
 def _replay(entries: list[Entry], pool: str | None, where: str) -> PoolState:

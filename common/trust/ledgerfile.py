@@ -166,14 +166,14 @@ def read_head(path: Path, key: PublicKey) -> tuple[int, str] | None:
 def check_head(entries: list[Entry], head: tuple[int, str] | None, where: str) -> None:
     """Refuse a ledger that is behind its witness.
 
-    A ledger that holds nothing but its opening entry may lack a witness: a crash fell between the two, and nothing
-    is charged yet.
+    The witness begins with the second entry, which can only be a reservation or a torn line and charges nothing. So
+    a ledger of two entries may lack it: a crash fell between the entry and its witness, and nothing was released.
 
     Raises:
         TrustError: Entries are missing, replaced, or without their witness.
     """
     if head is None:
-        if len(entries) > 1:
+        if len(entries) > 2:
             raise TrustError(f"expected the head file of {where}, found none", advice=ASK)
         return
     seq, hash_ = head

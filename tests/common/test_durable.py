@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.crashes import Acknowledge, crash_points
 
-from wardround.common.durable import append_line, cut, exclusive, sync_folder, write_atomic
+from wardround.common.durable import append_line, cut, exclusive, sync_folder, write_atomic, write_passing
 from wardround.common.errors import StorageError
 
 OLD, NEW = b"old content", b"new content, a little longer"
@@ -43,6 +43,20 @@ def test_an_acknowledged_replacement_survives_a_power_cut(tmp_path: Path) -> Non
             assert (crash.folder / "first").read_bytes() == NEW
             checked += crash.how == "power cut"
     assert checked == 4  # write, fsync, replace and folder of the second file
+
+
+def test_a_passing_file_of_a_killed_process_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    def action(folder: Path, acknowledge: Acknowledge) -> None:
+        write_passing(folder / "file", NEW)
+
+    seen = set()
+    for crash in crash_points(tmp_path, action, prepare=lambda folder: write_old(folder / "file")):
+        if crash.how != "power cut":
+            seen.add((crash.call, crash.how, (crash.folder / "file").read_bytes()))
+    assert ("write", "half", OLD) in seen
+    assert ("replace", "before", OLD) in seen
+    assert ("replace", "after", NEW) in seen
+    assert {call for call, _, _ in seen} == {"write", "replace"}
 
 
 def test_an_interrupted_append_never_changes_an_earlier_line(tmp_path: Path) -> None:

@@ -93,6 +93,33 @@ def test_a_missing_head_is_refused_while_the_ledger_has_charges(used: Path) -> N
     refused(used, "expected the head file of .* found none")
 
 
+def test_the_witness_begins_with_the_second_entry_and_may_be_lost_until_something_is_charged(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as ledger:
+        assert not head(tmp_path).exists()
+        ledger.reserve("s", P, EVENT, 6)
+        assert head(tmp_path).exists()
+    head(tmp_path).unlink()
+    with opened(tmp_path) as ledger:
+        assert head(tmp_path).exists()
+        ledger.spend("s", P, 1, 1, MODEL)
+    head(tmp_path).unlink()
+    refused(tmp_path, "expected the head file of .* found none")
+
+
+def test_a_torn_first_reservation_is_healed_without_a_witness(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    with book(tmp_path).open("ab") as file:
+        file.write(b'{"kind":"reser')
+    for _ in range(2):
+        with opened(tmp_path) as ledger:
+            assert ledger.head[0] == 1
+            assert charges(ledger) == 0
+        head(tmp_path).unlink()
+
+
 def test_an_old_head_is_accepted_and_renewed(used: Path) -> None:
     old = head(used).read_bytes()
     with opened(used) as ledger:
@@ -194,8 +221,8 @@ def test_a_changed_or_strange_head_is_refused(used: Path, tmp_path: Path) -> Non
     good = head(used).read_bytes()
     head(used).write_bytes(good.replace(b'"seq":4', b'"seq":3'))
     refused(used, "signed by this site's key")
-    with opened(tmp_path / "other", OTHER_KEY):
-        pass
+    with opened(tmp_path / "other", OTHER_KEY) as ledger:
+        ledger.reserve("s", P, EVENT, 6)
     shutil.copy(head(tmp_path / "other"), head(used))
     refused(used, "signed by this site's key")
     head(used).write_bytes(b"")

@@ -64,6 +64,14 @@ def test_a_first_policy_of_an_imagined_hospital_is_not_written_over(tmp_path: Pa
     assert (folder / "site.toml").read_text() == text
 
 
+def test_a_policy_that_a_power_cut_left_empty_is_written_anew(tmp_path: Path) -> None:
+    folder = imagine(tmp_path, "north", table=Path("a.csv"), cohort="synthetic", delta=1e-5)
+    text = (folder / "site.toml").read_text()
+    (folder / "site.toml").write_text("")
+    imagine(tmp_path, "north", table=Path("a.csv"), cohort="synthetic", delta=1e-5)
+    assert (folder / "site.toml").read_text() == text
+
+
 @pytest.mark.parametrize("name", ['No"rth', "Orléans / Sud", "../etc", "a\\b", "x = 1\ny"])
 def test_any_name_gives_a_folder_below_the_root_and_a_policy_that_reads_back(
     name: str, tmp_path: Path
