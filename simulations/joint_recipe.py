@@ -13,6 +13,15 @@ lets that be STRENGTH. Momentum, averaging of iterates and more rounds were meas
 Constants were chosen on synthetic worlds (`simulations.worlds`) with seeds 101 to 106, never on the worlds that are
 reported and on no patient.
 
+Measured on worlds 7, 23, 31, 47 and 59, five draws of the noise each, mean accuracy over five hospitals of 60 to 200
+patients, delta 1e-5. Without privacy: alone .777 (ridge over all genes) or .823 (ridge over the public components,
+its strength chosen on the test patients), pooled .887.
+
+    epsilon                  1      3      8
+    joint noise, h = 5     .833   .869   .893
+    joint noise, h = 4     .826   .866   .892
+    site noise             .748   .838   .880
+
 Assumes a linear model, `norm = "none"`, one full-batch step per round (q = 1), and plain descent at the server.
 
 Source: De et al. (2022), "Unlocking high-accuracy differentially private image classification through scale", for
@@ -34,6 +43,12 @@ CLIPPING: Final = 0.5
 
 LENGTH: Final = math.sqrt(10)
 """To which loadings scale the inputs' root mean square length."""
+
+COMPONENTS: Final = 24
+"""Public principal components of a thousand genes; 20 to 30 do as well."""
+
+WHITENING: Final = 0.75
+"""How far their spreads are made equal (`simulations.worlds.public_path`); .5 costs .02 of accuracy at epsilon 1."""
 
 FEWEST_ROUNDS: Final = 15
 MOST_ROUNDS: Final = 60
