@@ -46,9 +46,7 @@ class LocalTrainer:
     def __init__(self, protocol: StudyProtocol, rows: PatientRows, *, site: str) -> None:
         self._protocol = protocol
         self._site = site
-        # Widened once: a private step measures and clips in float64.
-        batch = TensorBatch.of(rows)
-        self._batch = batch.in_float64() if protocol.private else batch
+        self._batch = TensorBatch.of(rows)
         self._all = np.arange(len(self._batch))
         self._module = build(protocol, rows.inputs.shape[1])
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]
@@ -82,8 +80,9 @@ class LocalTrainer:
         start = self._start(base)
         scale = privacy.noise_multiplier * privacy.clipping_norm
         expected = privacy.sample_rate * self._protocol.reference_patients(self._site)
+        total = None
         for _ in range(self._protocol.federation.local_steps):
-            total = clipper.sum(self._sample(random))
+            total = clipper.sum(self._sample(random), into=total)
             noisy = [torch.from_numpy(with_noise(part.numpy(), scale, random)) for part in total]
             self._step(noisy, start, divisor=expected)
         return self._update(base)
@@ -107,7 +106,7 @@ class LocalTrainer:
             )
         self._start(base)
         clipper = PatientClipper(self._module, self._protocol.outcome, self._protocol.privacy.clipping_norm)
-        return np.concatenate([part.double().numpy().ravel() for part in clipper.sum(self._batch)])
+        return np.concatenate([part.numpy().ravel() for part in clipper.sum(self._batch)])
 
     def plain(self, base: Parameters, batches: Iterable[NDArray[np.int64]]) -> Parameters:
         """The update of one round without privacy: one SGD step on the mean loss of each batch.
@@ -186,7 +185,7 @@ def train_plain(
     return LocalTrainer(protocol, rows, site="").plain(base, batches)
 
 
-def with_noise(values: NDArray[np.float32], scale: float, random: SecureRandom) -> NDArray[np.float32]:
+def with_noise(values: NDArray[np.floating], scale: float, random: SecureRandom) -> NDArray[np.float32]:
     """Values plus N(0, scale^2), independent for each.
 
     Guarantees:
@@ -195,17 +194,17 @@ def with_noise(values: NDArray[np.float32], scale: float, random: SecureRandom) 
         1e-8 of the noise's variance.
 
     Args:
-        values: Any shape and memory order, float32.
+        values: Any shape and memory order.
         scale: Standard deviation, > 0.
         random: Where the noise comes from.
 
     Returns:
-        A new array of the same shape.
+        A new float32 array of the same shape; what float32 cannot hold of the grid is lost after the noise.
     """
     positive(scale=scale)
     grid = 2.0 ** math.floor(math.log2(scale * _GRID))
     flat = values.ravel()
-    result = np.empty_like(flat)
+    result = np.empty(flat.shape, np.float32)
     for begin in range(0, len(flat), _BLOCK):
         part = flat[begin : begin + _BLOCK]
         noisy = random.gaussian(len(part))

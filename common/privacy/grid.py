@@ -11,9 +11,10 @@ vector:
 - float64 accumulation of n products, in any order, is off by at most (n + 2) u sum_i |c_ij| in coordinate j, with
   u = 2^-53 (Higham 2002, section 3.1); over all coordinates, and on either side, by 2 (n + 2) u n C (1 + 2^-19).
   With n <= 2^20 patients this is below C 2^-11.9. Dividing by gamma adds less than 2 n u C <= C 2^-32;
-- that leaves C 2^-11.2, for what the others' vectors move when float64 rounds a matrix product differently
-  because another patient joined, and for the rounding of gamma itself. The former is measured, not proven: crafted
-  weights moved it by 27 C in float32, and float64 rounds 2^29 times finer.
+  With several rows per patient and R in all it is 8 (R + 2) in place of (n + 2): n R <= 2^37 keeps the bound;
+- the others' gradients do not move at all: each is computed as if its patient stood alone (`client.rowwise`); their
+  clipping factors are rounded anew, by 64 n C (d + 2^10) u at most in all with d inputs (`client.clipping`). For that
+  and for the rounding of gamma itself C 2^-11.2 is left.
 The sum must therefore reach `to_grid` in float64: rounded to float32 it could move by n C 2^-23.
 
 Replacing a patient moves S by at most 2 C and the rounded vector by at most 2 C' / gamma.

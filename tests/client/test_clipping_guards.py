@@ -95,6 +95,12 @@ def test_nothing_stays_on_the_model_after_an_error_either() -> None:
     assert all(torch.isfinite(part).all() for part in clipper.sum(batch))
 
 
+def test_a_layer_that_is_used_twice_is_refused() -> None:
+    layer = nn.Linear(4, 4)
+    with pytest.raises(PrivacyError, match="share"):
+        PatientClipper(nn.Sequential(layer, nn.ReLU(), layer), OUTCOMES["class"], 1.0)
+
+
 def tied() -> nn.Module:
     first, second = nn.Linear(4, 4), nn.Linear(4, 4)
     second.weight = first.weight
