@@ -55,8 +55,7 @@ def deliver(message: Message) -> Message:
         sent.content = RecordDict({name: _without_data(record) for name, record in message.content.items()})
     arrived = message_from_proto(ProtoMessage.FromString(message_to_proto(sent).SerializeToString()))
     for name, record in message.content.items() if message.has_content() else ():
-        if isinstance(record, ArrayRecord):
-            _give_data(arrived.content.array_records[name], record)
+        _give_data(arrived.content[name], record)
     arrived.metadata.__dict__["_message_id"] = message.metadata.message_id
     return arrived
 
@@ -72,9 +71,10 @@ def _without_data(record: Record) -> Record:
     )
 
 
-def _give_data(arrived: ArrayRecord, sent: ArrayRecord) -> None:
-    for key, array in sent.items():
-        arrived[key].data = bytes(array.data)  # the same object, unless somebody put a mutable one in
+def _give_data(arrived: Record, sent: Record) -> None:
+    if isinstance(arrived, ArrayRecord) and isinstance(sent, ArrayRecord):
+        for key, array in sent.items():
+            arrived[key].data = bytes(array.data)  # the same object, unless somebody put a mutable one in
 
 
 def quieten() -> None:

@@ -24,8 +24,9 @@ def unpack(content: RecordDict) -> bytes:
     Raises:
         TrustError: There is none; nothing else in the content is read.
     """
-    record = content.array_records.get(_KEY)
-    if record is None or _KEY not in record:
+    # Not `content.array_records`: that view and the content refer to each other and would wait for the collector.
+    record = content.get(_KEY)
+    if not isinstance(record, ArrayRecord) or _KEY not in record:
         raise TrustError("expected one envelope in the message, found none")
     if record[_KEY].stype != _BYTES:
         raise TrustError(f"expected an envelope as {_BYTES}, found another serialisation")

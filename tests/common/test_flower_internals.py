@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
+from flwr.common.serde import message_to_proto
 from flwr.supercore import telemetry
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -104,6 +105,19 @@ def test_a_delivered_message_says_the_same_and_shares_no_object() -> None:
     there["w"] = Array(np.zeros(1, np.float32))
     assert here["w"].numpy().tolist() == [[0, 1, 2], [3, 4, 5]]
     assert dict(arrived.content.metric_records["metrics"]) == {"loss": 0.5}
+
+
+def test_the_data_of_arrays_crosses_uncopied_and_a_mutable_one_does_not_cross() -> None:
+    sent = a_message()
+    here = sent.content.array_records["arrays"]["w"]
+    assert deliver(sent).content.array_records["arrays"]["w"].data is here.data
+    whole, arrived = (message_to_proto(message).content for message in (sent, deliver(sent)))
+    assert arrived == whole
+    here.data = bytearray(here.data)  # type: ignore[assignment]  # what a careless sender could do
+    there = deliver(sent).content.array_records["arrays"]["w"].data
+    assert there == here.data
+    here.data[0] ^= 1  # type: ignore[index]
+    assert there != here.data
 
 
 def test_a_reply_names_the_message_that_it_answers_also_as_an_error() -> None:

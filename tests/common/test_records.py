@@ -1,6 +1,8 @@
 """Envelopes in Flower's records: bytes in, the same bytes out, and nothing else is looked at."""
 
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -32,6 +34,18 @@ def test_an_envelope_comes_back_byte_for_byte(envelope: bytes) -> None:
 def test_a_large_envelope_comes_back_too() -> None:
     envelope = np.random.default_rng(0).bytes(20_000_000)
     assert unpack(sent(pack(envelope))) == envelope
+
+
+def test_a_read_message_is_freed_at_once() -> None:
+    gc.disable()  # updates of many sites must not wait in memory for it
+    try:
+        content = sent(pack(b"the envelope"))
+        assert unpack(content) == b"the envelope"
+        left = weakref.ref(content)
+        del content
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_whatever_else_a_message_carries_is_not_looked_at() -> None:
