@@ -61,7 +61,8 @@ def test_the_sum_is_that_of_opacus(kind: str) -> None:
     outcome = OUTCOMES[kind]
     module, batch = a_model(outcome, MODELS["deep"]), patients(outcome)
     theirs = GradSampleModule(copy.deepcopy(module).double(), loss_reduction="sum")
-    patient_losses(theirs(batch.inputs.double()), in_float64(batch), outcome).sum().backward()
+    losses = patient_losses(theirs(batch.inputs.double()), in_float64(batch), outcome)
+    torch.autograd.backward(losses.sum())
     gradients = torch.cat([p.grad_sample.flatten(1) for p in theirs.parameters()], dim=1)
     clipping_norm = float(gradients.norm(dim=1).median())
     expected = clipped(gradients, clipping_norm).sum(dim=0)
