@@ -67,7 +67,8 @@ def run_benchmarks(*, repeats: int) -> list[BenchRow]:
     """
     positive(repeats=repeats)
     rows = [row for sites in SITES for row in _overhead(sites, repeats)]
-    return [*rows, _private_step(repeats), _integer_noise(repeats), *_secure_sum(repeats)]
+    rows += [_private_step(repeats), *_clipping(repeats)]
+    return [*rows, _integer_noise(repeats), *_secure_sum(repeats)]
 
 
 def _overhead(sites: int, repeats: int) -> list[BenchRow]:
@@ -94,8 +95,8 @@ def _row(name: str, pairs: Sequence[tuple[float, float]], limit: float, unit: st
     )
 
 
-def _spawn(side: str, sites: int) -> _Process:
-    command = [sys.executable, "-m", "wardround.simulations.bench_overhead", side, str(sites)]
+def _spawn(side: str, *numbers: int, module: str = "bench_overhead") -> _Process:
+    command = [sys.executable, "-m", f"wardround.simulations.{module}", side, *map(str, numbers)]
     begin = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S603
     said = child.stdout.read() if child.stdout else b""
@@ -125,6 +126,25 @@ def _private_step(repeats: int) -> BenchRow:
         limit=4.0,
         unit="ms",
     )
+
+
+def _clipping(repeats: int) -> list[BenchRow]:
+    """A clipped step, without its noise, beside plain SGD in float32 and in float64; and peak memory."""
+    from wardround.simulations.bench_clipping import HIDDEN, SHAPES
+
+    rows = []
+    for features, batch in SHAPES:
+        runs = {
+            side: [_spawn(side, features, batch, module="bench_clipping") for _ in range(repeats)]
+            for side in ("times", "plain", "clipped")
+        }
+        label = f"clipped step, {features:,} features x {HIDDEN}, batch {batch}"
+        for kind, floor in (("", "plain_ms"), (", float64 floor", "double_ms")):
+            pairs = [(run.said["clipped_ms"], run.said[floor]) for run in runs["times"]]
+            rows.append(_row(label + kind, pairs, 2.0, "ms"))
+        peaks = [(a.mib, b.mib) for a, b in zip(runs["clipped"], runs["plain"], strict=True)]
+        rows.append(_row(f"{label}, peak memory", peaks, 1.2, "MiB"))
+    return rows
 
 
 def _integer_noise(repeats: int) -> BenchRow:
