@@ -25,7 +25,7 @@ from wardround.common.formats import canonical, digest
 from wardround.common.learning.batches import TensorBatch
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.losses import cox_loss, mean_loss
-from wardround.common.learning.models import build, export, like, load_into
+from wardround.common.learning.models import build, like, load_into, moved
 from wardround.common.learning.parameters import Parameters, check_like
 from wardround.common.privacy.randomness import SecureRandom
 from wardround.common.study.protocol import StudyProtocol
@@ -136,7 +136,7 @@ class LocalTrainer:
         return [p.detach().clone() if pulled else p.detach() for p in self._parameters]
 
     def _update(self, base: Parameters) -> Parameters:
-        return {name: value - base[name] for name, value in export(self._module).items()}
+        return moved(self._module, base)
 
     def _sample(self, random: SecureRandom) -> TensorBatch:
         rate = self._protocol.privacy.sample_rate

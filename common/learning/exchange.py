@@ -71,7 +71,7 @@ class Receipt:
 def pack_update(receipt: Receipt, update: Mapping[str, NDArray[np.float32]]) -> bytes:
     """The body of an update: its length depends on public terms only, never on patients."""
     head = receipt.to_bytes()
-    return len(head).to_bytes(_LENGTH, "big") + head + to_bytes(update)
+    return to_bytes(update, before=len(head).to_bytes(_LENGTH, "big") + head)
 
 
 def unpack_update(body: bytes) -> tuple[Receipt, Parameters]:

@@ -117,6 +117,11 @@ def export(module: nn.Module) -> Parameters:
     return {name: value.detach().numpy().astype(np.float32) for name, value in _trainable(module)}
 
 
+def moved(module: nn.Module, base: Parameters) -> Parameters:
+    """The trainable values minus `base`, in module order."""
+    return {name: value.detach().numpy() - base[name] for name, value in _trainable(module)}
+
+
 def like(protocol: StudyProtocol, n_inputs: int) -> Parameters:
     """Zeros in the names and shapes of a study's model; they take no memory and cannot be written to."""
     shapes = _shapes(protocol.model, protocol.outcome, n_inputs)

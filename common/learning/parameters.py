@@ -27,8 +27,12 @@ _LENGTH = 8  # bytes of the head's length, little-endian
 _LONGEST_HEAD: Final = 1 << 16  # bytes; a model has tens of layers
 
 
-def to_bytes(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:
+def to_bytes(parameters: Mapping[str, NDArray[np.float32]], *, before: bytes = b"") -> bytes:
     """Safetensors bytes; equal parameters give equal bytes.
+
+    Args:
+        parameters: The values.
+        before: What else stands in front of them.
 
     Raises:
         UsageError: A value is not float32.
@@ -37,7 +41,7 @@ def to_bytes(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:
     if any(array.dtype != np.float32 for array in arrays.values()):
         raise UsageError("expected float32 model parameters, found another type")
     head = _head(tuple((name, array.shape) for name, array in arrays.items()))
-    return b"".join([head, *(array.reshape(-1).data for array in arrays.values())])
+    return b"".join([before, head, *(array.reshape(-1).data for array in arrays.values())])
 
 
 def from_bytes(data: bytes) -> Parameters:

@@ -91,8 +91,8 @@ class Envelope:
     body_digest: str
 
 
-class _RecentDigests:
-    """SHA-256 of a body, remembered for the last two.
+class _RecentBodies:
+    """The last two bodies with their SHA-256.
 
     Within one process a task goes to every site and a reply is opened where it was sealed. Whether a body is one
     of the two is decided by comparing all of its bytes, so the result is the same as without a memory.
@@ -101,15 +101,16 @@ class _RecentDigests:
     def __init__(self) -> None:
         self._known: tuple[tuple[bytes, str], ...] = ()
 
-    def __call__(self, body: bytes) -> str:
+    def __call__(self, body: bytes) -> tuple[bytes, str]:
+        """The body, as the one object that was seen before if there was one, and its digest."""
         if not _REMEMBERED[0] <= len(body) <= _REMEMBERED[1]:
-            return digest(body)
+            return body, digest(body)
         found = next((one for one in self._known if one[0] == body), None) or (body, digest(body))
         self._known = (found, *(one for one in self._known if one is not found))[:2]
-        return found[1]
+        return found
 
 
-_digest_of = _RecentDigests()
+_recent = _RecentBodies()
 
 _KEYS = frozenset(Header.__dataclass_fields__)
 _WIRE_KEYS = _KEYS | {"format", "version", "body_digest"}
@@ -131,7 +132,7 @@ def seal(key: SigningKey, fields: Header, body: bytes, *, body_digest: str = "")
         {
             **header(FORMAT, VERSION),
             **{name: getattr(fields, name) for name in _KEYS},
-            "body_digest": body_digest or _digest_of(body),
+            "body_digest": body_digest or _recent(body)[1],
         }
     )
     return line + b"\n" + key.sign(ENVELOPE_DOMAIN, line) + body
@@ -162,7 +163,7 @@ def open_envelope(data: bytes, roster: KeyRing, **expected: str | int) -> Envelo
         raise TrustError("expected the name of a sender in an envelope's header")
     roster.key(sender).verify(ENVELOPE_DOMAIN, line, signature)
     found = _header(wire)
-    body_digest = _digest_of(body)
+    body, body_digest = _recent(body)
     if wire["body_digest"] != body_digest:
         raise TrustError("expected the body that was sealed, found other bytes (body_digest differs)")
     for name, value in expected.items():
