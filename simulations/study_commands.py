@@ -1,4 +1,4 @@
-"""`wardround study draft`, `check`, `explain` and `split`: from a table to a protocol that people can sign."""
+"""`wardround study`: from a table to a protocol that people can sign. `plan` stands in `plan_command`."""
 
 import argparse
 import json
@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from wardround.common.study.outcomes import Outcome
-    from wardround.simulations.study_facts import StudyFacts
+
+from wardround.simulations import plan_command
 
 Subparsers = argparse._SubParsersAction
 
@@ -32,7 +33,7 @@ def register(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add `study` and its commands to the root parser."""
     study = subparsers.add_parser(
         "study",
-        help="draft, check and explain a study protocol",
+        help="draft, plan, check and explain a study protocol",
         description="A study is one public file, study.toml, that every party signs by its digest.",
     )
     commands = study.add_subparsers(dest="study_command", metavar="COMMAND", required=True)
@@ -46,6 +47,7 @@ def register(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     check.add_argument("study", type=Path, metavar="STUDY", help="the study.toml")
     check.add_argument("--json", action="store_true", help="print one JSON value")
     check.set_defaults(run=_check)
+    plan_command.register(commands)
     explain = commands.add_parser(
         "explain",
         help="what a key of study.toml means",
@@ -79,6 +81,12 @@ def _register_draft(commands: "Subparsers[argparse.ArgumentParser]") -> None:
         "--patient-column", metavar="P", help="patient identifier (default: guessed by its name)"
     )
     draft.add_argument("--name", help="of the study (default: from the outcome)")
+    draft.add_argument(
+        "--mechanism",
+        choices=("joint-noise", "site-noise", "none"),
+        default="site-noise",
+        help="privacy mechanism (default: site-noise; joint-noise counts on all hospitals but one)",
+    )
     draft.add_argument("--exclude", nargs="+", default=[], metavar="COL", help="columns that are no features")
     draft.add_argument(
         "--out", type=Path, default=Path("study.toml"), help="file to write (default: study.toml)"
@@ -136,6 +144,7 @@ def _draft(chosen: argparse.Namespace) -> int:
         patient_column=chosen.patient_column or _patient_column(list(frame.columns)),
         site_column=chosen.site_column,
         exclude=chosen.exclude,
+        mechanism=chosen.mechanism,
     )
     write_atomic(chosen.out, dumps(protocol).encode())
     for note in protocol.study.notes:
@@ -205,50 +214,9 @@ def _explain(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from wardround.common.study.reader import load
+    from wardround.simulations.study_check import lines
     from wardround.simulations.study_facts import study_facts
 
     facts = study_facts(load(chosen.study), chosen.study.resolve().parent)
-    print(json.dumps(facts.as_json(), indent=1) if chosen.json else "\n".join(_lines(facts)))
+    print(json.dumps(facts.as_json(), indent=1) if chosen.json else "\n".join(lines(facts)))
     return 0
-
-
-def _lines(facts: "StudyFacts") -> list[str]:
-    from wardround.common.study.outcomes import outcome_kind
-    from wardround.simulations.study_facts import warnings
-
-    protocol = facts.protocol
-    features = ", ".join(f"{count} {name}" for name, count in facts.modalities.items())
-    federation = protocol.federation
-    quorum = f"{federation.quorum} sites" if federation.quorum else "every site"
-    described = {
-        "Study": protocol.study.name,
-        "Digest": protocol.digest,
-        "Question": protocol.study.question,
-        "Predicts": f"{outcome_kind(protocol.outcome)}: {', '.join(protocol.outcome_columns)}",
-        "Features": f"{len(protocol.features)} ({features}), {facts.inputs} inputs",
-        "Model": f"{protocol.model.kind}, {facts.parameters} parameters",
-        "Rounds": f"{federation.rounds} of at most {federation.attempts} attempts, {federation.strategy}, "
-        f"{federation.local_steps} local steps, quorum: {quorum}",
-        **_privacy(facts),
-    }
-    return [f"{name + ':':<10} {text}" for name, text in described.items()] + [
-        f"Warning:   {text}" for text in warnings(facts)
-    ]
-
-
-def _privacy(facts: "StudyFacts") -> dict[str, str]:
-    from wardround.simulations.privacy_words import stated
-
-    privacy = facts.protocol.privacy
-    if not facts.protocol.private:
-        return {"Privacy": "none: epsilon is infinite"}
-    planned, worst = (
-        f"epsilon {stated(cost['add-or-remove'])} (one patient replaced: {stated(cost['replace-one'])})"
-        for cost in (facts.planned, facts.worst)
-    )
-    return {
-        "Privacy": f"{privacy.mechanism}, per site at delta {privacy.delta:g}, one patient added or removed:",
-        "  planned": f"{planned}, if every round needs one attempt",
-        "  at most": f"{worst}, if every round needs all {facts.protocol.federation.attempts}: what a site reserves",
-        "Noise": f"norm {facts.noise_norm:.2g} per step and site, where the average clipped gradient has at most 1",
-    }

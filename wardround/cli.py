@@ -20,7 +20,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     ),
     "report": ("wardround.simulations.commands", "write report.html of a finished run again"),
     "bench": ("wardround.simulations.commands", "measure the framework's overhead"),
-    "study": ("wardround.simulations.study_commands", "draft, check and explain a study protocol"),
+    "study": ("wardround.simulations.study_commands", "draft, plan, check and explain a study protocol"),
     "site": ("wardround.client.commands", "what a hospital runs: check its table, its policy, its ledger"),
 }
 """Command -> (module with `register`, one line of help)."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.errors import UsageError
-from wardround.common.privacy.terms import PrivacyTerms
+from wardround.common.privacy.terms import FEWEST_HONEST, LARGEST_SUM, Mechanism, PrivacyTerms
 from wardround.common.study.draft_features import feature, modalities, often_absent, remarks, unusable
 from wardround.common.study.draft_table import DraftTable, is_blank, read_columns
 from wardround.common.study.outcomes import ContinuousOutcome, Outcome, SurvivalOutcome
@@ -47,6 +47,7 @@ def draft(
     patient_column: str,
     site_column: str,
     exclude: Collection[str] = (),
+    mechanism: Mechanism = "site-noise",
 ) -> StudyProtocol:
     """A protocol for a table: a linear model under `site-noise` of epsilon 3 at delta 1e-5 over 30 rounds.
 
@@ -60,9 +61,10 @@ def draft(
         patient_column: Identifier of the patient of each row.
         site_column: Identifier of the hospital of each row.
         exclude: Columns that must not become features.
+        mechanism: How the study is to be private; `joint-noise` counts on all sites that can take part but one.
 
     Raises:
-        UsageError: A named column is absent, or no column is left.
+        UsageError: A named column is absent, no column is left, or there are too few sites for joint noise.
         ProtocolError: `name` cannot be a study's name.
     """
     taken = {patient_column, site_column, *_columns(outcome)}
@@ -79,7 +81,7 @@ def draft(
         outcome=outcome,
         features=tuple(features),
         cohort=_cohort(table, features, patient_column),
-        privacy=_privacy(frame, patient_column, site_column, federation.rounds * federation.local_steps),
+        privacy=_privacy(mechanism, _sizes(frame, patient_column, site_column), federation),
         inputs=InputTerms(norm="unit"),
         model=ModelTerms(),
         federation=federation,
@@ -165,25 +167,52 @@ def _cohort(table: DraftTable, features: Sequence[Feature], patient_column: str)
     )
 
 
-def _privacy(frame: "pd.DataFrame", patient_column: str, site_column: str, steps: int) -> PrivacyTerms:
-    from wardround.common.privacy.calibration import noise_multiplier_for
+def _privacy(mechanism: Mechanism, sizes: NDArray[np.float64], federation: FederationTerms) -> PrivacyTerms:
+    from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
 
+    steps, patients = federation.rounds * federation.local_steps, _reference_patients(sizes)
+    if mechanism == "none":
+        return PrivacyTerms(mechanism="none", delta=DELTA, reference_patients=patients, source=DRAFTED)
+    if mechanism == "site-noise":
+        noise, honest = noise_multiplier_for(epsilon=EPSILON, delta=DELTA, sample_rate=1.0, steps=steps), 0
+    else:
+        honest = _honest_sites(sizes)
+        noise = joint_noise_multiplier_for(
+            epsilon=EPSILON, delta=DELTA, steps=steps, honest=honest, coordinates=LARGEST_SUM
+        )
     return PrivacyTerms(
-        mechanism="site-noise",
-        noise_multiplier=noise_multiplier_for(epsilon=EPSILON, delta=DELTA, sample_rate=1.0, steps=steps),
+        mechanism=mechanism,
+        noise_multiplier=noise,
         delta=DELTA,
-        reference_patients=_reference_patients(frame, patient_column, site_column),
+        reference_patients=patients,
+        honest_sites=honest,
         source=DRAFTED,
     )
 
 
-def _reference_patients(frame: "pd.DataFrame", patient_column: str, site_column: str) -> int:
+def _honest_sites(sizes: NDArray[np.float64]) -> int:
+    """All sites that can take part but one: a member knows its own noise, so its share never counts."""
+    able = int((sizes >= MINIMUM_PATIENTS).sum())
+    if able <= FEWEST_HONEST:
+        raise UsageError(
+            f"joint-noise needs at least {FEWEST_HONEST + 1} hospitals with {MINIMUM_PATIENTS} patients, "
+            f"found {able}",
+            advice="use site-noise, or group small hospitals by a public column",
+        )
+    return able - 1
+
+
+def _sizes(frame: "pd.DataFrame", patient_column: str, site_column: str) -> NDArray[np.float64]:
+    """Patients of each site."""
+    named = frame[~is_blank(frame[site_column])]
+    return np.asarray(named.groupby(site_column)[patient_column].nunique(), dtype=np.float64)
+
+
+def _reference_patients(sizes: NDArray[np.float64]) -> int:
     """Mean training patients of the sites that can take part, to two digits.
 
     The mean, because equal weights then add up to the same step as the pooled gradient.
     """
-    named = frame[~is_blank(frame[site_column])]
-    sizes = named.groupby(site_column)[patient_column].nunique().to_numpy(float)
     large = sizes[sizes >= MINIMUM_PATIENTS]
     typical = float(large.mean() if len(large) else sizes.max(initial=1.0))
     return max(1, round(significant(typical * (1 - TEST_FRACTION), 2)))

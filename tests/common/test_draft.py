@@ -190,6 +190,23 @@ def test_the_default_noise_claims_epsilon_3_over_all_rounds() -> None:
     assert 2.99 < epsilon(events, 1e-5) <= 3.0
 
 
+def test_joint_noise_counts_on_all_hospitals_that_can_take_part_but_one() -> None:
+    """Tiny ones are left out of the study, so nobody may count on their noise."""
+    protocol = drafted(mechanism="joint-noise")
+    assert (protocol.privacy.mechanism, protocol.privacy.honest_sites) == ("joint-noise", 2)
+    assert 2.99 < epsilon([protocol.event()] * protocol.federation.rounds, 1e-5) <= 3.0
+    assert protocol.drafted
+    # 45 patients of the first hospital go to nine tiny ones: what is left of it is tiny too.
+    tiny = TABLE.assign(hospital=np.where(np.arange(N) < 45, [f"t{i % 9}" for i in range(N)], SITE_OF))
+    with pytest.raises(UsageError, match="at least 3 hospitals with 20 patients, found 2"):
+        drafted(tiny, mechanism="joint-noise")
+
+
+def test_a_draft_without_privacy_has_no_noise() -> None:
+    privacy = drafted(mechanism="none").privacy
+    assert (privacy.mechanism, privacy.noise_multiplier, privacy.source) == ("none", 0.0, DRAFTED)
+
+
 def test_site_sizes_are_not_written_but_for_one_rounded_mean() -> None:
     assert PROTOCOL.federation.sites == ()
     assert PROTOCOL.privacy.reference_patients == 75

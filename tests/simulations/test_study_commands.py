@@ -11,6 +11,9 @@ from wardround.cli import main
 from wardround.client.policy import SitePolicy
 from wardround.common.study.outcomes import BinaryOutcome, SurvivalOutcome
 from wardround.common.study.reader import load
+from wardround.simulations.observers import in_words
+from wardround.simulations.privacy_words import stated
+from wardround.simulations.study_facts import study_facts
 
 
 @pytest.fixture
@@ -121,6 +124,37 @@ def test_check_as_json_holds_the_same_numbers(table: Path, capsys: pytest.Captur
     assert found["epsilon_planned"] == {"add-or-remove": 2.9999, "replace-one": 6.7058}
     assert found["drafted"] is True
     assert len(found["warnings"]) == 2 + (found["noise_norm"] > 1)
+
+
+@pytest.mark.parametrize(("mechanism", "honest"), [("joint-noise", 2), ("site-noise", 0), ("none", 0)])
+def test_a_draft_takes_the_mechanism_that_was_asked_for(table: Path, mechanism: str, honest: int) -> None:
+    code, out = draft(table, "--outcome", "response", "--mechanism", mechanism)
+    assert code == 0
+    protocol = load(out)
+    assert (protocol.privacy.mechanism, protocol.privacy.honest_sites) == (mechanism, honest)
+    assert protocol.drafted
+
+
+def test_check_of_joint_noise_names_every_coalition(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = draft(table, "--outcome", "response", "--mechanism", "joint-noise")[1]
+    capsys.readouterr()
+    assert main(["study", "check", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "epsilon 2.9999 (one patient replaced: 6.7058), if every round needs one attempt" in text
+    assert "hold while at least 2 of 3 sites are honest" in text
+    facts = study_facts(load(out), None)
+    for each in facts.observers:
+        words = in_words(each.observer, honest=2, sites=3)
+        added = f"{stated(each.planned['add-or-remove'])} / {stated(each.worst['add-or-remove'])}"
+        replaced = f"{stated(each.planned['replace-one'])} / {stated(each.worst['replace-one'])}"
+        assert f"- {words}: {added} ({replaced})" in text
+    assert text.count(", as above") == 1
+    assert main(["study", "check", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["observer"] for each in found["observers"]] == [each.observer for each in facts.observers]
+    assert (
+        found["observers"][3]["epsilon_worst"]["add-or-remove"] == facts.observers[3].worst["add-or-remove"]
+    )
 
 
 def test_check_of_an_unprotected_study_says_so(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from wardround.common.privacy.accounting import gaussian_epsilon
-from wardround.common.privacy.terms import PrivacyTerms
+from wardround.common.privacy.coalitions import joint_epsilons
+from wardround.common.privacy.events import JointGaussianSteps
+from wardround.common.privacy.terms import LARGEST_SUM, PrivacyTerms
 from wardround.common.study.draft import TO_WRITE
 from wardround.common.study.outcomes import BinaryOutcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import DRAFTED, Feature
-from wardround.common.study.terms import CohortTerms, FederationTerms, ModelTerms, StudyTerms
+from wardround.common.study.terms import CohortTerms, FederationTerms, ModelTerms, SiteTerms, StudyTerms
+from wardround.simulations.observers import JOINT as JOINT_OBSERVERS
 from wardround.simulations.study_facts import study_facts, warnings
 
 NOISE = PrivacyTerms(mechanism="site-noise", noise_multiplier=10.0, reference_patients=500)
@@ -78,6 +81,49 @@ def test_noise_is_stated_against_the_average_gradient() -> None:
     assert study_facts(sampled, None).noise_norm == pytest.approx(10.0 * math.sqrt(13) / 50)
 
 
+JOINT = PrivacyTerms(mechanism="joint-noise", noise_multiplier=12.0, honest_sites=3, reference_patients=100)
+FIVE = tuple(
+    SiteTerms(name=name, reference_patients=n)
+    for name, n in zip("abcde", (50, 100, 150, 200, 300), strict=True)
+)
+
+
+def joint(**federation: Any) -> StudyProtocol:
+    terms = {"rounds": 25, "attempts": 4, "sites": FIVE, **federation}
+    return protocol(privacy=JOINT, federation=FederationTerms(**terms))
+
+
+@pytest.mark.parametrize(("change", "sites"), [({}, 5), ({"quorum": 4}, 4), ({"sites": ()}, 4)])
+def test_joint_noise_costs_what_each_coalition_sees_in_the_smallest_sum(
+    change: dict[str, Any], sites: int
+) -> None:
+    facts = study_facts(joint(**change), None)
+    assert [each.observer for each in facts.observers] == list(JOINT_OBSERVERS)
+    for releases, costs in (
+        (25, [each.planned for each in facts.observers]),
+        (100, [each.worst for each in facts.observers]),
+    ):
+        event = JointGaussianSteps(noise_multiplier=12.0, honest=3, coordinates=LARGEST_SUM, steps=releases)
+        for relation in ("add-or-remove", "replace-one"):
+            known = joint_epsilons(event, sites=sites, delta=1e-5, relation=relation)
+            found = [cost[relation] for cost in costs]
+            assert found == [known.server, known.participant, known.tolerated, known.everyone_else]
+    assert facts.planned == facts.observers[2].planned
+    assert facts.worst == facts.observers[2].worst
+
+
+def test_joint_noise_is_stated_against_the_mean_over_all_patients() -> None:
+    facts = study_facts(joint(), None)
+    total = 12.0 * math.sqrt(5 / 3) * math.sqrt(13)  # five shares, of which three carry noise multiplier 12
+    assert facts.noise_norm == pytest.approx(total / 800)
+    assert facts.noise_study == pytest.approx(total / 800 / 5)
+
+
+def test_the_smallest_site_is_the_one_whose_noise_is_stated() -> None:
+    listed = protocol(federation=FederationTerms(rounds=25, sites=FIVE))
+    assert study_facts(listed, None).noise_norm == pytest.approx(10.0 * math.sqrt(13) / 50)
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -90,6 +136,9 @@ def test_noise_is_stated_against_the_average_gradient() -> None:
         ({"privacy": replace(NOISE, noise_multiplier=0.5)}, "protects little"),
         ({"privacy": replace(NOISE, delta=1e-3)}, "delta 0.001 is large"),
         ({"federation": FederationTerms(batch_size=32)}, "batch_size has no effect"),
+        ({"privacy": JOINT, "federation": FederationTerms(batch_size=32)}, "no effect with joint-noise"),
+        ({"privacy": JOINT, "federation": FederationTerms(rounds=5)}, "no sites are listed"),
+        ({"privacy": replace(NOISE, reference_patients=2)}, "the model will be noise"),
     ],
 )
 def test_each_doubt_is_named(change: dict[str, Any], word: str) -> None:
