@@ -16,7 +16,7 @@ class StudySpent:
 
     Attributes:
         name: The study.
-        releases: Attempts that were charged, whether or not their update arrived.
+        releases: Attempts that stay charged, whether or not their update arrived.
         epsilon: What they cost on their own, at the pool's delta; infinite without a mechanism.
     """
 
@@ -96,5 +96,6 @@ def read_account(policy: SitePolicy) -> PoolAccount:
 
 
 def _study(ledger: Ledger, entries: tuple[Entry, ...], name: str, delta: float) -> StudySpent:
-    releases = sum(entry.kind == "spend" and entry.payload["study"] == name for entry in entries)
+    kinds = [entry.kind for entry in entries if entry.payload.get("study") == name]
+    releases = kinds.count("spend") - kinds.count("return")
     return StudySpent(name=name, releases=releases, epsilon=epsilon(ledger.spent(name), delta))

@@ -7,6 +7,7 @@ Guarantees:
     - Bytes leave only after their charge is on disk, and only the bytes whose digest the ledger holds.
     - Under a private mechanism the same attempt always gets identical bytes, and a new attempt is a new charge
       and fresh noise.
+    - A charge is returned only for an attempt that was not settled and never can be any more: nothing of it left.
     - No reservation is made that could take the patient pool above the policy's lifetime cap.
 """
 
@@ -28,6 +29,8 @@ _ASSUMING: Final[Mapping[Against, str]] = {
     "tolerated": "against all parties that a study assumes curious",
     "everyone-else": "if everybody else colludes",
 }
+
+_BEGIN: Final = (-1, -1)  # before any attempt
 
 
 class ReleaseDoor:
@@ -89,7 +92,7 @@ class ReleaseDoor:
         """Refuse an attempt that could not be charged any more; charges nothing.
 
         Raises:
-            TrustError: A newer attempt was charged already, or this one was answered.
+            TrustError: A newer attempt was charged already, or this one was answered or given up.
             PrivacyError: There is no open reservation.
         """
         key = protocol.study.name, protocol.digest
@@ -98,13 +101,25 @@ class ReleaseDoor:
                 f"study {protocol.study.name!r} has no open reservation here",
                 advice="the site approves a study before it takes part; a finished study is not continued",
             )
-        last = self._ledger.last(*key)
-        done = self._ledger.settled(*key, round_, attempt) is not None
-        if done or (last is not None and (round_, attempt) < last):
+        last, moment = self._ledger.last(*key) or _BEGIN, (round_, attempt)
+        if moment <= last and moment != self._ledger.unsettled(*key):
             raise TrustError(
                 f"round {round_}, attempt {attempt} is over at this site",
                 advice="the coordinator must start a new attempt, with fresh keys",
             )
+        if moment > last:
+            self._give_back(protocol)
+
+    def _give_back(self, protocol: StudyProtocol) -> None:
+        """Return the charge of the last attempt if nothing of it left.
+
+        A reply leaves only after its settlement is on disk, and after the return no settlement is possible.
+        """
+        key = protocol.study.name, protocol.digest
+        unsettled = self._ledger.unsettled(*key)
+        if unsettled is not None and not _unlimited(protocol):
+            self._path(protocol, *unsettled).unlink(missing_ok=True)
+            self._ledger.give_back(*key, *unsettled)
 
     def charge(self, protocol: StudyProtocol, round_: int, attempt: int, base_model: str) -> Receipt:
         """Charge one attempt, durably, before any patient is read for it.
@@ -119,6 +134,8 @@ class ReleaseDoor:
         key = protocol.study.name, protocol.digest
         said_already = _unlimited(protocol) and self._ledger.has_open(*key) and self._ledger.last(*key)
         if not said_already:
+            if (round_, attempt) > (self._ledger.last(*key) or _BEGIN):
+                self._give_back(protocol)
             self._ledger.spend(*key, round_, attempt, base_model)
         sequence, head = self._ledger.head
         return Receipt(event=protocol.event(), ledger_seq=sequence, ledger_head=head)
@@ -157,8 +174,9 @@ class ReleaseDoor:
         return reply
 
     def close(self, protocol: StudyProtocol) -> None:
-        """The study is over: what was reserved and never spent is free again."""
+        """The study is over: what was reserved and never spent, or spent and never let go, is free again."""
         if self._ledger.has_open(protocol.study.name, protocol.digest):
+            self._give_back(protocol)
             self._ledger.close_study(protocol.study.name, protocol.digest)
 
     def _path(self, protocol: StudyProtocol, round_: int, attempt: int) -> Path:

@@ -7,10 +7,11 @@ from the site's own folder.
 import contextlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flwr.app import Message
+from flwr.app import Context, Message, RecordDict
+from tests.rogues import QUICK, Change, Tampered
 from tests.studies import WIDTH, joint_protocol, roster_of, small_federation
 
 from wardround.client.app import client_app
@@ -27,7 +28,15 @@ from wardround.common.trust.ledger import read_ledger
 from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.sumroster import AGREED, MASKED, OPEN, READY, ROSTER
 from wardround.common.trust.sumwire import pack_messages
-from wardround.simulations.federation import Federation, begin, by_name, coordinator_key, opened
+from wardround.server.app import server_app
+from wardround.simulations.federation import (
+    Federation,
+    begin,
+    by_name,
+    coordinator_key,
+    coordinator_of,
+    opened,
+)
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import Hospital
 
@@ -125,6 +134,19 @@ def facing(made: Federation) -> Iterator[Hostile]:
         nodes = {name: number for number, name in enumerate(sites, start=10)}
         grid = InlineGrid(client_app(by_name(sites)), sites)
         yield Hostile(made=made, key=coordinator_key(made.folder), roster=roster, grid=grid, nodes=nodes)
+
+
+def drive(made: Federation, change: Change = lambda replies: replies) -> bytes:
+    """Let the honest coordinator go on with a study whose replies pass through somebody's hands; its final model."""
+    roster = roster_of(made)
+    coordinator = coordinator_of(made, roster)
+    with opened(made) as premises:
+        sites = {one.hospital.name: one.site(made.protocol, roster) for one in premises}
+        grid = Tampered(client_app(by_name(sites)), sites)
+        grid.change = change
+        context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+        server_app(coordinator, waiting=replace(QUICK, keys=0.1))(grid, context)
+    return to_bytes(coordinator.study.model)
 
 
 def home(made: Federation, site: str) -> Hospital:

@@ -4,6 +4,7 @@
         ledger.reserve("study", protocol.digest, protocol.event(), rounds * attempts)   # at approval
         ledger.spend("study", protocol.digest, 1, 1, base_model)                        # before training
         ledger.settle("study", protocol.digest, 1, 1, digest(reply))                    # before bytes leave
+        ledger.give_back("study", protocol.digest, 1, 1)                                # instead: nothing will leave
         ledger.close_study("study", protocol.digest)                                    # the rest is returned
 
 Each call is durable on return. All are safe to repeat after a crash: a repeated call finds its entry and adds none.
@@ -30,6 +31,7 @@ from wardround.common.trust.ledgerfile import (
     ASK,
     LedgerFile,
     check_head,
+    make_folder,
     read_bytes,
     read_head,
     split,
@@ -79,7 +81,7 @@ class Ledger:
                 f"expected the head file outside the ledger's folder {folder}, found {head_path}"
             )
         for place in (folder, head_path.parent):
-            _make(place)
+            make_folder(place)
         with exclusive(folder / LOCK):
             ledger = _load(folder / LEDGER, key, head_path, pool, clock)
             try:
@@ -115,8 +117,7 @@ class Ledger:
         """
         payload = _attempt(study, protocol_digest, round_, attempt) | {"base_model": base_model}
         account = self._state.current.get((study, protocol_digest))
-        existing = _unsettled(account, payload, (round_, attempt)) if account else None
-        return self._record("spend", payload, existing)
+        return self._record("spend", payload, _unsettled(account, payload, (round_, attempt)))
 
     def settle(
         self, study: str, protocol_digest: str, round_: int, attempt: int, update_digest: str
@@ -132,6 +133,18 @@ class Ledger:
         account = self._state.current.get((study, protocol_digest))
         done = account.settles.get((round_, attempt)) if account else None
         return self._record("settle", payload, done if done and done.payload == payload else None)
+
+    def give_back(self, study: str, protocol_digest: str, round_: int, attempt: int) -> Entry:
+        """Return the charge of the last attempt, which was not settled; it is never settled or spent any more.
+
+        Raises:
+            PrivacyError: Not reserved, finished, or without privacy.
+            TrustError: Not the last attempt, or settled.
+            StorageError: Not durable.
+        """
+        account = self._state.current.get((study, protocol_digest))
+        done = account.returns.get((round_, attempt)) if account else None
+        return self._record("return", _attempt(study, protocol_digest, round_, attempt), done)
 
     def close_study(self, study: str, protocol_digest: str) -> Entry:
         """End a study: what was not spent of its reservation is returned, and nothing more can be spent.
@@ -161,7 +174,7 @@ class Ledger:
         return [event for account in self._state.accounts for event in times(account.event, account.exposed)]
 
     def spent(self, study: str | None = None) -> list[DpEvent]:
-        """What was charged so far, torn lines included: of one study (all its runs), or of all."""
+        """What is charged so far, torn lines included: of one study (all its runs), or of all."""
         accounts = (a for a in self._state.accounts if study in (None, a.reserved.payload["study"]))
         return [event for account in accounts for event in times(account.event, account.charged)]
 
@@ -175,6 +188,11 @@ class Ledger:
         """(round, attempt) of the newest spend of a study; None before the first."""
         account = self._state.current.get((study, protocol_digest))
         return account.last if account else None
+
+    def unsettled(self, study: str, protocol_digest: str) -> Moment | None:
+        """(round, attempt) of the newest spend, if it may still be settled: nothing of it left."""
+        account = self._state.current.get((study, protocol_digest))
+        return account.unsettled if account else None
 
     def has_open(self, study: str, protocol_digest: str) -> bool:
         """Whether the study has a reservation that was not closed."""
@@ -273,18 +291,10 @@ def _replay(entries: list[Entry], pool: str | None, where: str) -> PoolState:
     return state
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"could not create {folder}: {error.strerror or error}") from error
-
-
 def _attempt(study: str, protocol_digest: str, round_: int, attempt: int) -> dict[str, object]:
     return {"study": study, "protocol": protocol_digest, "round": round_, "attempt": attempt}
 
 
-def _unsettled(account: Account, payload: Mapping[str, object], moment: Moment) -> Entry | None:
-    entry = account.spends.get(moment)
-    again = entry and not account.closed and account.last == moment and moment not in account.settles
-    return entry if entry and again and entry.payload == payload else None
+def _unsettled(account: Account | None, payload: Mapping[str, object], moment: Moment) -> Entry | None:
+    entry = account.spends.get(moment) if account and account.unsettled == moment else None
+    return entry if entry and entry.payload == payload else None

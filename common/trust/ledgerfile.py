@@ -105,6 +105,18 @@ class LedgerFile:
             )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for its owner only.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"could not create {folder}: {error.strerror or error}") from error
+
+
 def read_bytes(path: Path) -> bytes | None:
     """The file's content; None if it does not exist.
 

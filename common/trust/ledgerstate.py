@@ -5,7 +5,8 @@ entry is written between the two, so that memory never runs ahead of the disk.
 
 Guarantees:
     - What a study is charged never falls below what it spent, and while it is open never below its reservation.
-    - (round, attempt) of a study only grows; a settled attempt is never spent again.
+    - (round, attempt) of a study only grows; a settled or returned attempt is never spent again.
+    - A charge is returned only for the newest attempt, only before it was settled, and it is never settled after.
 
 Source: rules 8 and 9 of the privacy design: reserve, spend, release; a crash may over-count, never under-count.
 """
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wardround.common.errors import PrivacyError, TrustError, UsageError
-from wardround.common.privacy.events import DpEvent, decode
+from wardround.common.privacy.events import DpEvent, NonPrivate, decode
 from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.signed import is_count, is_digest
 
@@ -25,6 +26,7 @@ _FIELDS = {
     "reserve": frozenset({"study", "protocol", "event", "releases"}),
     "spend": frozenset({"study", "protocol", "round", "attempt", "base_model"}),
     "settle": frozenset({"study", "protocol", "round", "attempt", "update"}),
+    "return": frozenset({"study", "protocol", "round", "attempt"}),
     "close": frozenset({"study", "protocol"}),
     "again": frozenset({"study", "protocol"}),
     "torn": frozenset(),
@@ -41,6 +43,7 @@ class Account:
         reserved: The entry that reserved them.
         spends: (round, attempt) -> entry, in order.
         settles: (round, attempt) -> entry.
+        returns: (round, attempt) -> entry: charges that were returned, because nothing of the attempt left.
         torn: Torn lines found while it was open; each is charged as one release.
         closed: The entry that closed it; None while it is open.
     """
@@ -50,13 +53,14 @@ class Account:
     reserved: Entry
     spends: dict[Moment, Entry] = field(default_factory=dict)
     settles: dict[Moment, Entry] = field(default_factory=dict)
+    returns: dict[Moment, Entry] = field(default_factory=dict)
     torn: int = 0
     closed: Entry | None = None
 
     @property
     def charged(self) -> int:
-        """Releases spent, torn lines included."""
-        return len(self.spends) + self.torn
+        """Releases spent and not returned, torn lines included."""
+        return len(self.spends) - len(self.returns) + self.torn
 
     @property
     def exposed(self) -> int:
@@ -67,6 +71,12 @@ class Account:
     def last(self) -> Moment | None:
         """The newest attempt."""
         return next(reversed(self.spends), None)
+
+    @property
+    def unsettled(self) -> Moment | None:
+        """The newest attempt as long as it may still be settled: until then nothing of it left."""
+        last = self.last
+        return None if self.closed or last in self.settles or last in self.returns else last
 
 
 @dataclass(slots=True)
@@ -92,6 +102,8 @@ class PoolState:
                 self._admit_spend(payload)
             case "settle":
                 self._admit_settle(payload)
+            case "return":
+                self._admit_return(payload)
             case "close":
                 self.open_account(key_of(payload))
             case "again":
@@ -107,6 +119,8 @@ class PoolState:
                 self.current[key_of(payload)].spends[moment_of(payload)] = entry
             case "settle":
                 self.current[key_of(payload)].settles[moment_of(payload)] = entry
+            case "return":
+                self.current[key_of(payload)].returns[moment_of(payload)] = entry
             case "close":
                 self.current[key_of(payload)].closed = entry
             case "again":
@@ -157,13 +171,23 @@ class PoolState:
             )
 
     def _admit_settle(self, payload: Mapping[str, object]) -> None:
-        account, moment = self.open_account(key_of(payload)), moment_of(payload)
-        if moment != account.last or moment in account.settles:
-            raise TrustError(
-                f"expected the unsettled last attempt of study {payload['study']!r}, found round {moment[0]} "
-                f"attempt {moment[1]}",
-                advice="an attempt is charged first, released once, and only resent after that",
+        _require_unsettled(
+            self.open_account(key_of(payload)),
+            payload,
+            advice="an attempt is charged first, released once, and only resent after that",
+        )
+
+    def _admit_return(self, payload: Mapping[str, object]) -> None:
+        account = self.open_account(key_of(payload))
+        if isinstance(account.event, NonPrivate):
+            raise PrivacyError(
+                "a release without privacy is never settled: nothing shows that it did not leave"
             )
+        _require_unsettled(
+            account,
+            payload,
+            advice="what was settled may have left, and stays charged; so does what came before",
+        )
 
     def _admit_again(self, payload: Mapping[str, object]) -> None:
         account = self.current.get(key_of(payload))
@@ -189,6 +213,16 @@ def moment_of(payload: Mapping[str, object]) -> Moment:
         case {"round": int(round_), "attempt": int(attempt)}:
             return round_, attempt
     raise UsageError("expected round and attempt to be whole numbers >= 0")
+
+
+def _require_unsettled(account: Account, payload: Mapping[str, object], *, advice: str) -> None:
+    moment = moment_of(payload)
+    if moment != account.unsettled:
+        raise TrustError(
+            f"expected the unsettled last attempt of study {payload['study']!r}, found round {moment[0]} "
+            f"attempt {moment[1]}",
+            advice=advice,
+        )
 
 
 def _closed(key: StudyKey) -> PrivacyError:

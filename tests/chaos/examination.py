@@ -37,8 +37,9 @@ class Book:
 
     @property
     def spent(self) -> list[Moment]:
-        """The attempts that were charged."""
-        return [_moment(entry.payload) for entry in self.of("spend")]
+        """The attempts that stay charged."""
+        returned = {_moment(entry.payload) for entry in self.of("return")}
+        return [at for at in (_moment(entry.payload) for entry in self.of("spend")) if at not in returned]
 
 
 def open_books(sites: Path, before: Mapping[str, int]) -> dict[str, Book]:
@@ -129,7 +130,7 @@ def _released(log: tuple[LogEntry, ...]) -> dict[str, list[tuple[Moment, Mapping
         match entry:
             case LogEntry(kind="round" | "void", data={"sites": dict(sites)}):
                 for site, said in sites.items():
-                    if "update" in said:
+                    if "update" in said or "upload" in said:
                         found.setdefault(site, []).append((_moment(entry.data), said))
     return found
 

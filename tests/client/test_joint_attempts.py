@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_an_honest_attempt_is_charged_once_and_the_same_bytes_are_resent(hostile
 
 
 @pytest.mark.parametrize("moved", [{"round_": 2}, {"attempt": 2}])
-def test_a_ready_of_an_earlier_attempt_or_round_is_declined(hostile: Hostile, moved: dict[str, int]) -> None:
+def test_a_ready_of_an_earlier_attempt_or_round_is_declined(hostile: Hostile, moved: dict[str, Any]) -> None:
     earlier, now = hostile.open(), hostile.open(**moved)
     for stale in (SOUTH, NORTH):
         body = pack_messages([*{**now, stale: earlier[stale]}.values()])
@@ -79,8 +80,8 @@ def test_an_attempt_is_opened_again_with_the_same_keys_until_it_is_answered(host
 
 def test_an_earlier_attempt_is_not_opened_after_a_later_one_was_charged(hostile: Hostile) -> None:
     hostile.order(NORTH, hostile.agreements(round_=2).values(), round_=2)
-    for moved in ({"round_": 1}, {"round_": 1, "attempt": 2}, {"round_": 2}):
-        envelope = hostile.read(hostile.ask(NORTH, OPEN, **moved))
+    for round_, attempt in ((1, 1), (1, 2), (2, 1)):
+        envelope = hostile.read(hostile.ask(NORTH, OPEN, round_=round_, attempt=attempt))
         assert envelope.header.kind == DECLINED
     assert kinds(hostile.made, NORTH) == ["spend", "settle"]
 

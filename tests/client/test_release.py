@@ -1,58 +1,16 @@
 """The release door: what it reserves, charges, keeps and refuses. The order on disk is in `test_release_order`."""
 
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.studies import hospital, private_protocol, renamed, small_protocol
+from tests.doors import DELTA, MODEL, REPLY, STUDY, Site, price, release, steps
+from tests.studies import renamed, small_protocol
 
-from wardround.client.policy import CohortKind, SitePolicy
-from wardround.client.release import ReleaseDoor
+from wardround.client.policy import CohortKind
 from wardround.common.errors import PolicyRefusal, PrivacyError, TrustError
-from wardround.common.formats import digest
 from wardround.common.privacy.accounting import epsilon
-from wardround.common.privacy.events import DpEvent, GaussianSteps, NonPrivate
-from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.identity import SigningKey
-from wardround.common.trust.ledger import Ledger
-
-DELTA = 1e-5
-STUDY = private_protocol(rounds=4, attempts=2)
-MODEL = digest(b"base model")
-REPLY = b"a signed reply"
-
-
-class Site:
-    """A site's folder; its door can be opened again and again, as after a restart."""
-
-    def __init__(self, root: Path, *, cohort: CohortKind = "private", cap: float = 1e9) -> None:
-        self.folder = hospital(root, "north", seed=1, cohort=cohort, epsilon_cap=cap).folder
-        self.policy = SitePolicy.load(self.folder / "site.toml")
-        self.outbox = self.folder / "outbox"
-        self.outbox.mkdir()
-        self.key = SigningKey.generate()
-
-    @contextmanager
-    def open(self) -> Iterator[tuple[ReleaseDoor, Ledger]]:
-        with Ledger.open(self.policy.ledger, self.key, self.policy.head, pool=self.policy.pool) as ledger:
-            yield ReleaseDoor(self.policy, ledger, self.outbox), ledger
-
-    def kept(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(self.outbox.iterdir())}
-
-
-def price(releases: int, protocol: StudyProtocol = STUDY) -> float:
-    """Epsilon of some releases of the study."""
-    event = protocol.event()
-    assert isinstance(event, GaussianSteps)
-    return epsilon([replace(event, steps=event.steps * releases)], DELTA)
-
-
-def steps(events: list[DpEvent]) -> int:
-    return sum(event.steps for event in events if isinstance(event, GaussianSteps))
+from wardround.common.privacy.events import NonPrivate
 
 
 def test_a_cap_of_exactly_the_price_allows_the_study(tmp_path: Path) -> None:
@@ -72,7 +30,7 @@ def test_an_open_reservation_counts_in_full_and_a_closed_one_as_spent(tmp_path: 
     other = renamed(STUDY, "other")
     with Site(tmp_path, cap=price(9)).open() as (door, ledger):
         door.reserve(STUDY)
-        door.charge(STUDY, 1, 1, MODEL)
+        release(door, 1, 1)
         with pytest.raises(PolicyRefusal):  # 8 reserved and 8 asked
             door.reserve(other)
         door.close(STUDY)
@@ -108,19 +66,19 @@ def test_a_finished_study_is_not_reserved_again_by_itself(tmp_path: Path) -> Non
 def test_a_study_that_begins_anew_pays_on_top_of_what_it_spent(tmp_path: Path) -> None:
     with Site(tmp_path, cap=price(10)).open() as (door, ledger):
         door.reserve_anew(STUDY)
-        door.charge(STUDY, 1, 1, MODEL)
-        door.charge(STUDY, 2, 1, MODEL)
+        release(door, 1, 1)
+        release(door, 2, 1)
         door.reserve_anew(STUDY)  # the first run was abandoned; 2 spent and 8 asked
         assert steps(ledger.exposure()) == 10
-        door.charge(STUDY, 1, 1, MODEL)
+        release(door, 1, 1)
         assert steps(ledger.spent()) == 3
 
 
 def test_a_study_that_may_not_begin_anew_stays_closed(tmp_path: Path) -> None:
     with Site(tmp_path, cap=price(9)).open() as (door, ledger):
         door.reserve_anew(STUDY)
-        door.charge(STUDY, 1, 1, MODEL)
-        door.charge(STUDY, 1, 2, MODEL)
+        release(door, 1, 1)
+        release(door, 1, 2)
         with pytest.raises(PolicyRefusal):  # 2 spent and 8 asked
             door.reserve_anew(STUDY)
         assert not ledger.has_open(STUDY.study.name, STUDY.digest)

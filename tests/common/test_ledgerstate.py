@@ -7,7 +7,7 @@ import pytest
 
 from wardround.common.errors import PrivacyError, TrustError, UsageError, WardroundError
 from wardround.common.formats import digest
-from wardround.common.privacy.events import GaussianSteps
+from wardround.common.privacy.events import GaussianSteps, NonPrivate
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.ledger import Ledger
 
@@ -16,6 +16,11 @@ P, Q, MODEL, UPDATE = (digest(text) for text in (b"p", b"q", b"model", b"update"
 
 
 Step = Callable[[Ledger], object]
+GIVEN_BACK: list[Step] = [
+    lambda x: x.reserve("s", P, EVENT, 9),
+    lambda x: x.spend("s", P, 1, 1, MODEL),
+    lambda x: x.give_back("s", P, 1, 1),
+]
 REFUSED: list[tuple[str, list[Step], type[WardroundError], str]] = [
     ("spend without reservation", [lambda x: x.spend("s", P, 1, 1, MODEL)], PrivacyError, "no reservation"),
     (
@@ -115,6 +120,58 @@ REFUSED: list[tuple[str, list[Step], type[WardroundError], str]] = [
             ("spend", lambda x: x.spend("s", P, 1, 1, MODEL)),
             ("settle", lambda x: x.settle("s", P, 1, 1, UPDATE)),
         )
+    ),
+    *(
+        (
+            f"give back {name}",
+            [lambda x: x.reserve("s", P, EVENT, 9), *steps, lambda x: x.give_back("s", P, 1, 1)],
+            TrustError,
+            "unsettled last attempt",
+        )
+        for name, steps in (
+            ("what was not spent", ()),
+            (
+                "what was settled",
+                (lambda x: x.spend("s", P, 1, 1, MODEL), lambda x: x.settle("s", P, 1, 1, UPDATE)),
+            ),
+            (
+                "an overtaken attempt",
+                (lambda x: x.spend("s", P, 1, 1, MODEL), lambda x: x.spend("s", P, 1, 2, MODEL)),
+            ),
+        )
+    ),
+    (
+        "settle what was given back",
+        [*GIVEN_BACK, lambda x: x.settle("s", P, 1, 1, UPDATE)],
+        TrustError,
+        "unsettled last attempt",
+    ),
+    (
+        "spend what was given back",
+        [*GIVEN_BACK, lambda x: x.spend("s", P, 1, 1, MODEL)],
+        TrustError,
+        "newer than round 1 attempt 1",
+    ),
+    (
+        "give back after the end",
+        [
+            lambda x: x.reserve("s", P, EVENT, 3),
+            lambda x: x.spend("s", P, 1, 1, MODEL),
+            lambda x: x.close_study("s", P),
+            lambda x: x.give_back("s", P, 1, 1),
+        ],
+        PrivacyError,
+        "is finished",
+    ),
+    (
+        "give back without privacy",
+        [
+            lambda x: x.reserve("s", P, NonPrivate(), 3),
+            lambda x: x.spend("s", P, 1, 1, MODEL),
+            lambda x: x.give_back("s", P, 1, 1),
+        ],
+        PrivacyError,
+        "nothing shows",
     ),
     ("close what was never open", [lambda x: x.close_study("s", P)], PrivacyError, "no reservation"),
     (
