@@ -1,13 +1,21 @@
-"""What a patient pool has spent, in the words of a person: read from the ledger, nothing is written for it."""
+"""What a patient pool has spent, in the words of a person: read from the ledger, nothing is written for it.
+
+There are two accounts of the same releases, and a cap for each. Noise of one's own counts fully in both; of joint
+noise the first counts the noise of as many honest sites as each study says, the second only the site's own share.
+"""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, get_args
 
 from wardround.client.policy import SitePolicy
-from wardround.common.privacy.accounting import epsilon
+from wardround.common.privacy.accounting import Against, epsilon
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.ledger import LEDGER, Ledger, read_ledger
 from wardround.common.trust.ledgerline import Entry
+
+ACCOUNTS: Final[tuple[Against, ...]] = get_args(Against)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +25,42 @@ class StudySpent:
     Attributes:
         name: The study.
         releases: Attempts that stay charged, whether or not their update arrived.
-        epsilon: What they cost on their own, at the pool's delta; infinite without a mechanism.
+        epsilon: What they cost on their own, at the pool's delta; infinite without a mechanism. By account.
     """
 
     name: str
     releases: int
-    epsilon: float
+    epsilon: Mapping[Against, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One account of a pool and the cap that limits it.
+
+    Attributes:
+        cap: The site's lifetime cap on epsilon; infinite for none.
+        spent: Epsilon of everything that was charged.
+        exposure: Epsilon if every open study used its whole reservation; this is compared with the cap.
+    """
+
+    cap: float
+    spent: float = 0.0
+    exposure: float = 0.0
+
+    @property
+    def remaining(self) -> float:
+        """Cap minus exposure, at least 0. Epsilon does not add up: a new study costs less than its own epsilon."""
+        return max(0.0, self.cap - self.exposure) if math.isfinite(self.exposure) else 0.0
+
+    def as_dict(self) -> dict[str, float | None]:
+        """The JSON form; an infinite epsilon, and what is left without a cap, are null."""
+        values = {
+            "cap": self.cap,
+            "spent": self.spent,
+            "exposure": self.exposure,
+            "remaining": self.remaining,
+        }
+        return {name: _finite(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,36 +69,30 @@ class PoolAccount:
 
     Attributes:
         pool: Its name.
-        cap: The site's lifetime cap on epsilon.
         delta: The one lifetime delta; goes with every epsilon here.
-        spent: Epsilon of everything that was charged.
-        exposure: Epsilon if every open study used its whole reservation; this is compared with the cap.
+        accounts: By who is assumed to collude.
         studies: One entry per study, in order of its first reservation.
     """
 
     pool: str
-    cap: float
     delta: float
-    spent: float
-    exposure: float
-    studies: tuple[StudySpent, ...]
-
-    @property
-    def remaining(self) -> float:
-        """Cap minus exposure, at least 0. Epsilon does not add up: a new study costs less than its own epsilon."""
-        return max(0.0, self.cap - self.exposure) if math.isfinite(self.exposure) else 0.0
+    accounts: Mapping[Against, Account]
+    studies: tuple[StudySpent, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The JSON form; an infinite epsilon is null."""
         return {
             "pool": self.pool,
             "delta": self.delta,
-            "cap": _finite(self.cap),
-            "spent": _finite(self.spent),
-            "exposure": _finite(self.exposure),
-            "remaining": self.remaining,
+            **self.accounts["tolerated"].as_dict(),
+            "everyone_else": self.accounts["everyone-else"].as_dict(),
             "studies": [
-                {"name": study.name, "releases": study.releases, "epsilon": _finite(study.epsilon)}
+                {
+                    "name": study.name,
+                    "releases": study.releases,
+                    "epsilon": _finite(study.epsilon["tolerated"]),
+                    "epsilon_everyone_else": _finite(study.epsilon["everyone-else"]),
+                }
                 for study in self.studies
             ],
         }
@@ -78,19 +110,23 @@ def read_account(policy: SitePolicy) -> PoolAccount:
         TrustError: It was changed or rolled back, or its witness is missing.
     """
     if not (policy.ledger / LEDGER).exists() and not policy.head.exists():
-        return PoolAccount(
-            pool=policy.pool, cap=policy.epsilon_cap, delta=policy.delta, spent=0.0, exposure=0.0, studies=()
-        )
+        nothing = {against: Account(cap=cap) for against, cap in policy.caps.items()}
+        return PoolAccount(pool=policy.pool, delta=policy.delta, accounts=nothing)
     key = SigningKey.load(policy.identity)
     with Ledger.open(policy.ledger, key, policy.head, pool=policy.pool) as ledger:
         entries = read_ledger(policy.ledger / LEDGER, key.public)
         names = dict.fromkeys(str(entry.payload["study"]) for entry in entries if entry.kind == "reserve")
         return PoolAccount(
             pool=policy.pool,
-            cap=policy.epsilon_cap,
             delta=policy.delta,
-            spent=epsilon(ledger.spent(), policy.delta),
-            exposure=epsilon(ledger.exposure(), policy.delta),
+            accounts={
+                against: Account(
+                    cap=cap,
+                    spent=epsilon(ledger.spent(), policy.delta, against=against),
+                    exposure=epsilon(ledger.exposure(), policy.delta, against=against),
+                )
+                for against, cap in policy.caps.items()
+            },
             studies=tuple(_study(ledger, entries, name, policy.delta) for name in names),
         )
 
@@ -98,4 +134,5 @@ def read_account(policy: SitePolicy) -> PoolAccount:
 def _study(ledger: Ledger, entries: tuple[Entry, ...], name: str, delta: float) -> StudySpent:
     kinds = [entry.kind for entry in entries if entry.payload.get("study") == name]
     releases = kinds.count("spend") - kinds.count("return")
-    return StudySpent(name=name, releases=releases, epsilon=epsilon(ledger.spent(name), delta))
+    costs = {against: epsilon(ledger.spent(name), delta, against=against) for against in ACCOUNTS}
+    return StudySpent(name=name, releases=releases, epsilon=costs)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wardround.client.account import PoolAccount
+from wardround.client.account import Account, PoolAccount
 from wardround.client.findings import SHOWN, CheckReport, ColumnReport, Finding, by_code
 
 SHOWN_COLUMNS: Final = 40
@@ -59,20 +59,50 @@ def _print_findings(findings: tuple[Finding, ...], out: Console) -> None:
 
 
 def print_account(account: PoolAccount, console: Console | None = None) -> None:
-    """What each study cost, what all cost together, and what is left."""
+    """What each study cost, what all cost together, what is left, and which cap limits which account."""
     out = console or Console(highlight=False)
     scope = f"per patient (add or remove one), at delta {account.delta:g}"
     out.print(Text(f"Patient pool {account.pool!r}, {scope}"), soft_wrap=True)
+    both = _differ(account)
     if account.studies:
-        table = Table("study", "releases", "epsilon on its own", box=None, pad_edge=False)
-        for study in account.studies:
-            table.add_row(Text(study.name), str(study.releases), _words(study.epsilon))
-        out.print(table)
+        out.print(_studies(account, both=both), soft_wrap=True)
     else:
         out.print("No study has reserved anything.", soft_wrap=True)
+    tolerated, alone = account.accounts["tolerated"], account.accounts["everyone-else"]
+    if both:
+        out.print("\nIf as many other hospitals are honest as each study counts on:", soft_wrap=True)
+    _print_balance(tolerated, "epsilon_cap", out)
+    if both or math.isfinite(alone.cap):
+        out.print("\nIf all others collude, so that only this site's own noise is left:", soft_wrap=True)
+        _print_balance(alone, "epsilon_cap_alone", out)
+
+
+def _differ(account: PoolAccount) -> bool:
+    """Whether some study counted on other hospitals' noise: otherwise both accounts say the same."""
+    costs = [study.epsilon for study in account.studies] + [
+        {against: one.exposure for against, one in account.accounts.items()}
+    ]
+    return any(cost["tolerated"] != cost["everyone-else"] for cost in costs)
+
+
+def _studies(account: PoolAccount, *, both: bool) -> Table:
+    table = Table("study", "releases", "epsilon on its own", box=None, pad_edge=False)
+    if both:
+        table.add_column("if all others collude")
+    for study in account.studies:
+        costs = [_words(study.epsilon["tolerated"]), _words(study.epsilon["everyone-else"])]
+        table.add_row(Text(study.name), str(study.releases), *costs[: 1 + both])
+    return table
+
+
+def _print_balance(account: Account, cap: str, out: Console) -> None:
     out.print(f"spent by all studies together: epsilon {_words(account.spent)}", soft_wrap=True)
     out.print(f"if open studies use all they reserved: epsilon {_words(account.exposure)}", soft_wrap=True)
-    out.print(f"lifetime cap: epsilon {_words(account.cap)}; left: {account.remaining:.4f}", soft_wrap=True)
+    if math.isinf(account.cap):
+        out.print(f"lifetime cap ({cap}): none", soft_wrap=True)
+    else:
+        left = f"epsilon {_words(account.cap)}; left: {account.remaining:.4f}"
+        out.print(f"lifetime cap ({cap}): {left}", soft_wrap=True)
 
 
 def _words(epsilon: float) -> str:

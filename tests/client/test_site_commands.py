@@ -170,7 +170,10 @@ def test_the_ledger_says_what_was_spent_reserved_and_is_left(
     capsys.readouterr()
     assert main(["site", "ledger", str(home), "--json"]) == 0
     account = json.loads(capsys.readouterr().out)
-    assert account["studies"] == [{"name": "first", "releases": 2, "epsilon": epsilon([event] * 2, 1e-5)}]
+    spent = epsilon([event] * 2, 1e-5)
+    assert account["studies"] == [
+        {"name": "first", "releases": 2, "epsilon": spent, "epsilon_everyone_else": spent}
+    ]
     assert account["spent"] == epsilon([event] * 2, 1e-5)
     assert account["exposure"] == epsilon([event] * 9, 1e-5)
     assert account["remaining"] == pytest.approx(3.0 - account["exposure"])
@@ -184,8 +187,9 @@ def test_a_lost_ledger_is_not_an_empty_one(tmp_path: Path, capsys: pytest.Captur
     folder_with(tmp_path, only(hospital()), study())
     home = init(tmp_path)
     policy = SitePolicy.load(home / "site.toml")
-    with Ledger.open(policy.ledger, SigningKey.load(policy.identity), policy.head, pool=policy.pool):
-        pass
+    key = SigningKey.load(policy.identity)
+    with Ledger.open(policy.ledger, key, policy.head, pool=policy.pool) as ledger:
+        ledger.reserve("first", "a" * 64, GaussianSteps(noise_multiplier=10.0, sample_rate=1.0, steps=1), 1)
     (policy.ledger / "ledger.jsonl").unlink()
     assert main(["site", "ledger", str(home)]) == 6
     assert "TrustError" in capsys.readouterr().err
