@@ -6,14 +6,23 @@ site's own refusals leaves as one constant error, because Flower sends exception
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from wardround.client.site import Site
 from wardround.common.flower.records import pack, unpack
 
-SiteFor = Callable[[Context], AbstractContextManager[Site]]
+
+class Answers(Protocol):
+    """Whoever answers for a site: a `Site` in one study, or a reception that finds the site of each message."""
+
+    def answer(self, data: bytes) -> bytes:
+        """Answer one message from the coordinator; raise where not even a refusal is due."""
+        ...
+
+
+SiteFor = Callable[[Context], AbstractContextManager[Answers]]
 
 
 class SiteFailed(RuntimeError):  # noqa: N818  (Flower shows the class name to the server; it says all it may)

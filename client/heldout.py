@@ -6,13 +6,16 @@ nobody. Whoever has the key and an identifier knows the part, so a hospital's ow
 
 import hashlib
 import hmac
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.checks import in_range, positive
+from wardround.common.durable import write_atomic
 
 Indices = NDArray[np.int64]
 
@@ -51,6 +54,14 @@ def folds(patients: HasPatients | Sequence[str], k: int, key: bytes) -> Indices:
     """The fold of each patient, 0 to k - 1, by a keyed hash of the identifier; folds differ a little in size."""
     positive(k=k)
     return np.minimum((_hashes(patients, key, b"folds") * k).astype(np.int64), k - 1)
+
+
+def own_split_key(home: Path) -> bytes:
+    """The secret key of a hospital's own split: made once, kept in its folder, stable across studies."""
+    file = home / "split.key"
+    if not file.exists():
+        write_atomic(file, os.urandom(32), mode=0o600)
+    return file.read_bytes()
 
 
 def _hashes(patients: HasPatients | Sequence[str], key: bytes, purpose: bytes) -> NDArray[np.float64]:

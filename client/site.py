@@ -8,19 +8,18 @@ Source of the rules: the site's part of "One round" in the architecture notes; t
 `TrustedMetadataSet`.
 """
 
-import json
 import secrets
 import traceback
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.client.refusals import REFUSALS, RefusalFile
 from wardround.client.release import ReleaseDoor
 from wardround.client.sumdesk import SumDesk
-from wardround.common.durable import append_line
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning import exchange
 from wardround.common.learning.parameters import Parameters, check_like, from_bytes
@@ -29,7 +28,7 @@ from wardround.common.trust.envelope import Envelope, Header, open_envelope, sea
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.sumroster import OPEN, ROSTER
 
-REFUSALS = "refusals.jsonl"
+__all__ = ["REFUSALS", "Site", "Trainer"]
 
 
 class Trainer(Protocol):
@@ -60,6 +59,7 @@ class Site:
         door: Where replies are charged and kept.
         trainer: The cohort behind the door; opened on the first task.
         desk: Where secure sums are kept; needed for studies with joint noise.
+        consent: Called before every piece of work but the end of the study; raises where the site withdrew.
     """
 
     def __init__(
@@ -73,15 +73,17 @@ class Site:
         door: ReleaseDoor,
         trainer: Trainer,
         desk: SumDesk | None = None,
+        consent: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
-        self._refusals = folder / REFUSALS
+        self._refusals = RefusalFile(folder)
         self._key = key
         self._roster = roster
         self._protocol = protocol
         self._door = door
         self._trainer = trainer
         self._desk = desk
+        self._consent = consent
 
     def answer(self, data: bytes) -> bytes:
         """Answer one message from the coordinator.
@@ -115,6 +117,7 @@ class Site:
                 self._desk.forget()
             self._door.close(self._protocol)
             return self._reply(envelope, exchange.FINISHED, b"")
+        self._consent()
         if kind == exchange.TASK and not self._protocol.joint:
             return self._train(envelope)
         if kind in (OPEN, ROSTER, exchange.TASK) and self._protocol.joint and self._desk is not None:
@@ -169,15 +172,12 @@ class Site:
     def _note(self, envelope: Envelope, error: Exception) -> str:
         """Write the reason down at the site; return the reference, which tells an outsider nothing."""
         reference = secrets.token_hex(4)
-        line = {
-            "reference": reference,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "kind": envelope.header.kind,
-            "round": envelope.header.round,
-            "attempt": envelope.header.attempt,
-            "reason": error.diagnostics()
-            if isinstance(error, WardroundError)
-            else traceback.format_exception(error),
-        }
-        append_line(self._refusals, json.dumps(line).encode())
+        self._refusals.note(
+            "task",
+            error.diagnostics() if isinstance(error, WardroundError) else traceback.format_exception(error),
+            reference=reference,
+            kind=envelope.header.kind,
+            round=envelope.header.round,
+            attempt=envelope.header.attempt,
+        )
         return reference

@@ -137,12 +137,17 @@ def cut(path: Path, size: int) -> None:
             os.close(descriptor)
 
 
+class LockedError(StorageError):
+    """Somebody else holds a lock: the one failure of a file that waiting can mend."""
+
+
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold a file's advisory lock; a second holder, in this or another process, is refused at once.
 
     Raises:
-        StorageError: Somebody else holds it.
+        LockedError: Somebody else holds it.
+        StorageError: The file cannot be opened.
     """
     with _reported(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -150,7 +155,7 @@ def exclusive(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StorageError(
+            raise LockedError(
                 f"{path} is in use by another process",
                 advice="wait for the other run to end, or stop it; two writers would under-count",
             ) from None

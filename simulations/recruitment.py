@@ -1,15 +1,14 @@
 """From tables to hospitals: one table with a hospital per row, or one folder per hospital."""
 
-import os
 from pathlib import Path
 from typing import Final
 
 from wardround.client.checkup import check
 from wardround.client.cohort import build_cohort, cohorts_by_site, verbatim_columns
 from wardround.client.findings import CheckReport, summary
+from wardround.client.heldout import own_split_key
 from wardround.client.policy import SitePolicy
 from wardround.client.tables import read_table
-from wardround.common.durable import write_atomic
 from wardround.common.errors import PolicyRefusal, UsageError
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.features import FeaturePath
@@ -141,14 +140,6 @@ def _opened(
     fraction = protocol.cohort.test_fraction
     hospital = prepare_hospital(own, home, test_fraction=fraction, key=own_split_key(home))
     return hospital, data, _warnings(report)
-
-
-def own_split_key(home: Path) -> bytes:
-    """The secret key of a hospital's own split: made once, kept in its folder, stable across studies."""
-    file = home / "split.key"
-    if not file.exists():
-        write_atomic(file, os.urandom(32), mode=0o600)
-    return file.read_bytes()
 
 
 def _warnings(report: CheckReport) -> tuple[str, ...]:

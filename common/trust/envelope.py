@@ -101,12 +101,13 @@ class _RecentBodies:
     def __init__(self) -> None:
         self._known: tuple[tuple[bytes, str], ...] = ()
 
-    def __call__(self, body: bytes) -> tuple[bytes, str]:
-        """The body, as the one object that was seen before if there was one, and its digest."""
-        if not _REMEMBERED[0] <= len(body) <= _REMEMBERED[1]:
-            return body, digest(body)
-        found = next((one for one in self._known if one[0] == body), None) or (body, digest(body))
-        self._known = (found, *(one for one in self._known if one is not found))[:2]
+    def __call__(self, data: bytes, start: int = 0) -> tuple[bytes, str]:
+        """What stands in `data` from `start` on, as the object that was seen before if there was one; its digest."""
+        size = len(data) - start
+        same = (one for one in self._known if len(one[0]) == size and data.endswith(one[0]))
+        found = next(same, None) or (body := data[start:], digest(body))
+        if _REMEMBERED[0] <= size <= _REMEMBERED[1]:
+            self._known = (found, *(one for one in self._known if one is not found))[:2]
         return found
 
 
@@ -156,14 +157,14 @@ def open_envelope(data: bytes, roster: KeyRing, **expected: str | int) -> Envelo
     """
     if unknown := expected.keys() - _KEYS:
         raise UsageError(f"an envelope has no field {min(unknown)!r}")
-    line, signature, body = _split(data)
+    line, signature, start = _split(data)
     wire = parse(line, where="an envelope's header")
     sender = wire.get("sender")
     if not isinstance(sender, str):
         raise TrustError("expected the name of a sender in an envelope's header")
     roster.key(sender).verify(ENVELOPE_DOMAIN, line, signature)
     found = _header(wire)
-    body, body_digest = _recent(body)
+    body, body_digest = _recent(data, start)
     if wire["body_digest"] != body_digest:
         raise TrustError("expected the body that was sealed, found other bytes (body_digest differs)")
     for name, value in expected.items():
@@ -171,14 +172,33 @@ def open_envelope(data: bytes, roster: KeyRing, **expected: str | int) -> Envelo
     return Envelope(header=found, body=body, body_digest=body_digest)
 
 
-def _split(data: bytes) -> tuple[bytes, bytes, bytes]:
+def claimed_digest(data: bytes) -> str:
+    """The protocol digest that a message's header claims. Nothing is verified.
+
+    For a receiver that takes part in several studies: it says which pinned roster to verify the message with, and
+    nothing else may follow from it.
+
+    Returns:
+        64 hexadecimal digits, safe as a file's name.
+
+    Raises:
+        TrustError: The bytes are no envelope.
+    """
+    line, _, _ = _split(data)
+    claimed = parse(line, where="an envelope's header").get("protocol_digest")
+    if not (isinstance(claimed, str) and is_digest(claimed)):
+        raise TrustError("expected a protocol digest in an envelope's header")
+    return claimed
+
+
+def _split(data: bytes) -> tuple[bytes, bytes, int]:
     end = data.find(b"\n", 0, LONGEST_HEADER + 1)
     if end < 0:
         raise TrustError(f"expected an envelope whose header ends within {LONGEST_HEADER} bytes")
     if len(data) < end + 1 + SIGNATURE_SIZE:
         raise TrustError(f"expected {SIGNATURE_SIZE} bytes of signature, the envelope is cut short")
     start = end + 1 + SIGNATURE_SIZE
-    return data[:end], data[end + 1 : start], data[start:]
+    return data[:end], data[end + 1 : start], start
 
 
 def _header(wire: dict[str, object]) -> Header:
