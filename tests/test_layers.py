@@ -144,10 +144,10 @@ def libraries_stay_home(module: str, tree: ast.Module) -> Iterator[str]:
 
 
 def flower_internals_have_one_home(module: str, tree: ast.Module) -> Iterator[str]:
-    """Names that Flower does not promise are used in one file, so that an upgrade fails in one file."""
+    """Names that Flower does not promise are used in files of one name, so that an upgrade fails in one place."""
     for line, name in imported(tree):
         private = name.split(".")[0] == "flwr" and not inside(name, PUBLIC_FLOWER)
-        if private and module != "common.flower.internals":
+        if private and not module.startswith("common.flower.internals"):
             yield f"{module}:{line} imports {name}"
 
 
@@ -212,6 +212,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (libraries_stay_home, "simulations.run", "import ray"),
     (flower_internals_have_one_home, "server.app", "from flwr.common import Context"),
     (flower_internals_have_one_home, "common.flower.records", "import flwr.supercore.task"),
+    (flower_internals_have_one_home, "common.flower.serving", "from flwr.superlink.grid import HttpGrid"),
     (randomness_is_an_argument, "client.training", "import numpy as np\nnp.random.seed(1)"),
     (randomness_is_an_argument, "client.training", "from numpy import random\nrandom.normal()"),
     (randomness_is_an_argument, "client.training", "from numpy.random import rand\nrand(3)"),

@@ -1,0 +1,123 @@
+"""Private names of Flower's ServerApp side: one run, its task, and a grid that sends and fetches without naps.
+
+Verified against flwr 1.41.
+"""
+
+import functools
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from flwr.app import Context, Error, Message
+from flwr.common.constant import ErrorCode, Status
+from flwr.common.serde import context_from_proto, run_from_proto
+from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StopRunRequest
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullTaskInputRequest,
+)
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.inflatable.inflatable_utils import pull_objects
+from flwr.supercore.run import Run
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid, http_grid
+
+from wardround.common.flower.internals_calls import Patience, link_client
+from wardround.common.flower.places import LinkPlace
+from wardround.common.flower.replacing import replace_in
+
+_SERVER_TASK: Final = "flwr-serverapp"
+_UNSENT: Final = "unsent-"
+_FIRST_LOOK: Final = 0.02  # seconds between two looks for bytes that are on their way; Flower's own is 1
+
+replace_in(http_grid, "pull_objects", functools.partial(pull_objects, initial_backoff=_FIRST_LOOK))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTask:
+    """A claimed ServerApp task.
+
+    Attributes:
+        context: What Flower hands to the ServerApp.
+        run: The run's description.
+    """
+
+    context: Context
+    run: Run
+
+
+def unfinished_runs(control: ControlHttpClient) -> list[int]:
+    """The runs that a SuperLink still works on; it forgets what it kept of the others."""
+    runs = control.ListRuns(ListRunsRequest()).run_dict
+    return [number for number, run in runs.items() if run.status.status != Status.FINISHED]
+
+
+def stop_run(control: ControlHttpClient, number: int) -> None:
+    """End a run, whoever works on it."""
+    control.StopRun(StopRunRequest(run_id=number))
+
+
+def start_run(control: ControlHttpClient, bundle: bytes) -> int:
+    """Begin a run of a bundle; its number."""
+    return int(control.StartRun(StartRunRequest(fab=Fab(content=bundle))).run_id)
+
+
+def claim_server_task(client: RuntimeHttpClient) -> tuple[int, str] | None:
+    """The next ServerApp task that waits: its run's number and its token; None if there is none."""
+    found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[_SERVER_TASK]))
+    return (int(found.task.run_id), str(found.token)) if found.token else None
+
+
+def open_task(client: RuntimeHttpClient) -> ServerTask:
+    """Say that the task of this client is being worked on, and become it: `Message(...)` wants that."""
+    given = client.PullTaskInput(PullTaskInputRequest())
+    TaskIdentity.task_id, TaskIdentity.run_id = given.task_id, given.run.run_id
+    TaskIdentity.node_id = given.context.node_id
+    return ServerTask(context=context_from_proto(given.context), run=run_from_proto(given.run))
+
+
+class SteadyGrid(HttpGrid):
+    """Flower's own grid over HTTP, with one message in memory at a time and our own patience.
+
+    A message that the SuperLink does not take (its node was removed) is answered at once by an error, as Flower does
+    for a node that is away.
+
+    Args:
+        place: The SuperLink.
+        token: Of the claimed task.
+        patience: How long a SuperLink that is away is waited for.
+    """
+
+    def __init__(self, place: LinkPlace, token: str, patience: Patience) -> None:
+        super().__init__(runtime_api_address=place.loopback, token=token)
+        self._place = place
+        self._patience = patience
+        self._unsent: dict[str, Message] = {}
+
+    def _connect(self) -> None:
+        place = self._place
+        self._client = link_client(place.loopback, place.ca, place.secret, self._patience, token=self._token)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send one after the other, each as it is made."""
+        return [self._push(message) for message in messages]
+
+    def _push(self, message: Message) -> str:
+        (identifier,) = super().push_messages([message])
+        if identifier:
+            return identifier
+        identifier = f"{_UNSENT}{uuid.uuid4()}"
+        message.metadata.__dict__["_message_id"] = identifier
+        error = Error(code=ErrorCode.NODE_UNAVAILABLE, reason="not taken by the SuperLink")
+        self._unsent[identifier] = Message(error, reply_to=message)
+        return identifier
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """What has arrived by now, of those asked for."""
+        asked = list(message_ids)
+        refused = [self._unsent.pop(one) for one in asked if one in self._unsent]
+        waiting = [one for one in asked if not one.startswith(_UNSENT)]
+        return [*refused, *(super().pull_messages(waiting) if waiting else ())]
