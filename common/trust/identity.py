@@ -6,8 +6,6 @@ No certificate authority, no trust on first use. Assumes that only its owner can
 Source: RFC 8032 (Ed25519); Chalkias et al. (2020), "Taming the many EdDSAs", for the keys that are refused.
 """
 
-import os
-import stat
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from wardround.common.durable import sync_folder, write_atomic
-from wardround.common.errors import StorageError, TrustError, UsageError
+from wardround.common.errors import TrustError, UsageError
 from wardround.common.formats import canonical, check_header, digest, header
+from wardround.common.trust.keyfile import read_key, write_key
 from wardround.common.trust.signed import bytes_of, encoded, exact_keys, text_of
 
 FORMAT = "wardround-roster"
@@ -112,31 +110,25 @@ class SigningKey:
 
     @classmethod
     def load(cls, path: Path) -> "SigningKey":
-        """Read a PEM PKCS#8 file.
+        """Read a PEM PKCS#8 file, asking for its passphrase if it has one (see `keyfile`).
 
         Raises:
             StorageError: The file cannot be read.
-            TrustError: Others may read it, or it holds no Ed25519 private key.
+            TrustError: Others may read it, it holds no Ed25519 private key, or its passphrase is missing or wrong.
         """
-        data = _read_private(path)
-        try:
-            key = pem.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            key = None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise TrustError(f"expected an Ed25519 private key without password in {path}")
-        return cls(key)
+        return cls(read_key(path))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, passphrase: str = "") -> None:
         """Write the key as PEM PKCS#8, readable by the owner only.
+
+        Args:
+            path: The file; its folder must exist.
+            passphrase: Encrypts the file; empty for none.
 
         Raises:
             StorageError: The file exists already (a key is never overwritten), or cannot be written.
         """
-        form, secret = pem.PrivateFormat.PKCS8, pem.NoEncryption()
-        draft = path.with_name(f".{path.name}.new")
-        write_atomic(draft, self._key.private_bytes(pem.Encoding.PEM, form, secret), mode=0o600)
-        _move_new(draft, path)
+        write_key(path, self._key, passphrase=passphrase)
 
     def sign(self, domain: str, message: bytes) -> bytes:
         """The 64-byte signature of `message` for one purpose, `domain`."""
@@ -144,38 +136,6 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey(public={self.public.short!r})"
-
-
-def _move_new(draft: Path, path: Path) -> None:
-    # A link fails where the name is taken: of two processes that generate a key, one is told, and a crash leaves
-    # the whole key under its name or nothing.
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        raise StorageError(
-            f"{path} exists; a key is never overwritten",
-            advice="use the key that is there, or choose another name",
-        ) from None
-    except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
-    finally:
-        draft.unlink()
-    sync_folder(path.parent)
-
-
-def _read_private(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read()
-    except OSError as error:
-        raise StorageError(f"could not read the key {path}: {error.strerror or error}") from error
-    if mode & 0o077:
-        raise TrustError(
-            f"expected {path} to be readable by its owner only, found mode {mode:03o}",
-            advice=f"chmod 600 {path}; if others may have read it, make a new key and change the roster",
-        )
-    return data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
