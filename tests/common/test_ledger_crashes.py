@@ -112,3 +112,15 @@ def test_a_crash_while_a_torn_line_is_healed_loses_neither_the_entry_nor_the_cha
             assert ledger.head[0] == 4
         number += 1
     assert number > 20
+
+
+def test_a_torn_first_reservation_is_healed_without_a_witness(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    with (tmp_path / "ledger" / "ledger.jsonl").open("ab") as file:
+        file.write(b'{"kind":"reser')
+    for _ in range(2):
+        with opened(tmp_path) as ledger:
+            assert ledger.head[0] == 1
+            assert ledger.spent() == []
+        (tmp_path / "heads" / "head.json").unlink()

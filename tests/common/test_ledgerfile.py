@@ -108,18 +108,6 @@ def test_the_witness_begins_with_the_second_entry_and_may_be_lost_until_somethin
     refused(tmp_path, "expected the head file of .* found none")
 
 
-def test_a_torn_first_reservation_is_healed_without_a_witness(tmp_path: Path) -> None:
-    with opened(tmp_path):
-        pass
-    with book(tmp_path).open("ab") as file:
-        file.write(b'{"kind":"reser')
-    for _ in range(2):
-        with opened(tmp_path) as ledger:
-            assert ledger.head[0] == 1
-            assert charges(ledger) == 0
-        head(tmp_path).unlink()
-
-
 def test_an_old_head_is_accepted_and_renewed(used: Path) -> None:
     old = head(used).read_bytes()
     with opened(used) as ledger:
