@@ -12,7 +12,7 @@ from wardround.common.study.outcomes import Targets
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import load
 from wardround.simulations.baselines import train_alone
-from wardround.simulations.central import train_centrally
+from wardround.simulations.central import train_centrally, train_unmasked
 from wardround.simulations.utility_cases import STUDIES, plain_arm
 
 N = 40
@@ -68,3 +68,30 @@ def test_the_divisor_is_the_declared_number() -> None:
     study = protocol(rounds=1, clipping_norm=1.0)
     half = flat(trained(study, patients_declared=2 * N))
     np.testing.assert_allclose(2 * half, flat(trained(study)), atol=1e-7)
+
+
+def parts(sites: int) -> dict[str, PatientRows]:
+    everyone = np.arange(N)
+    return {f"site {k}": patients().take(everyone[k::sites]) for k in range(sites)}
+
+
+def joint(study: StudyProtocol, *, sites: int, noise_multiplier: float) -> StudyProtocol:
+    privacy = replace(
+        study.privacy,
+        noise_multiplier=noise_multiplier,
+        honest_sites=sites - 1,
+        reference_patients=N // sites,
+    )
+    return replace(study, privacy=privacy)
+
+
+def test_next_to_no_joint_noise_is_central_descent() -> None:
+    study = joint(protocol(rounds=4, clipping_norm=1.0), sites=4, noise_multiplier=0.2)
+    np.testing.assert_allclose(flat(train_unmasked(study, parts(4))), flat(trained(study)), atol=0.03)
+
+
+def test_joint_noise_is_that_of_all_shares() -> None:
+    study = joint(protocol(rounds=1, clipping_norm=2.0), sites=4, noise_multiplier=3.0)
+    clean = flat(trained(study))
+    moved = np.concatenate([flat(train_unmasked(study, parts(4))) - clean for _ in range(60)])
+    assert moved.std() == pytest.approx(0.5 * 6.0 / N * np.sqrt(4 / 3), rel=0.06)
