@@ -153,6 +153,26 @@ def read_log(path: Path, roster: Roster) -> tuple[LogEntry, ...]:
     return tuple(entries)
 
 
+def read_own_log(path: Path, key: PublicKey) -> tuple[LogEntry, ...]:
+    """Read a log that one party writes for itself, while it may be writing.
+
+    A torn last line is left out: nobody was told of it yet. Nothing is written.
+
+    Returns:
+        The lines; none where there is no file.
+
+    Raises:
+        TrustError: A line was changed, moved or removed from the middle, or somebody else signed it.
+        StorageError: It cannot be read, or a newer release wrote it.
+    """
+    lines, _ = split(read_bytes(path) or b"")
+    entries = _chain(lines, {key.fingerprint: key}, str(path))
+    for entry in entries:
+        if entry.keyid != key.fingerprint:
+            raise TrustError(f"{path}, line {entry.seq + 1} was signed by another key than {key.short}")
+    return tuple(entries)
+
+
 def _sign(
     key: SigningKey, before: LogEntry | None, kind: str, time: str, data: Mapping[str, object]
 ) -> LogEntry:
