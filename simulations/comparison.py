@@ -1,37 +1,30 @@
-"""One page over several runs: the same study with and without privacy, side by side.
+"""One page over several runs: the same studies without privacy and under several mechanisms, side by side.
 
-The page leads with the price of privacy, then shows every hospital, and links the report of each run. It is
-made from results files alone.
+The page leads with the price of privacy as a sentence and a picture, then shows every hospital, and links the report
+of each run. It is made from results files alone.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from wardround.common.durable import write_atomic
 from wardround.simulations import verdicts
+from wardround.simulations.observers import EVERYBODY_ELSE
 from wardround.simulations.privacy_words import assuming, small, stated
 from wardround.simulations.report import FILE_NAME, difference, environment, in_order
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
+from wardround.simulations.tradeoff import Point, Tradeoff, tradeoff
+from wardround.simulations.tradeoff_plot import NAMES, draw
 
 Run = tuple[Results, str, Path]
-"""Results, a short label ("epsilon 3", "no privacy"), and the run folder or its report."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """One run as a column: its label, the address of its report, its privacy and its numbers in words."""
-
-    label: str
-    address: str
-    privacy: str
-    joint_all: str
-    pooled_all: str
-    summary: str
+"""Results, a short label ("joint noise, epsilon 3", "without privacy"), and the run folder or its report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +39,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One hospital across the runs of a study."""
+    """One run: its label, the address of its report, its privacy, and what it says to every hospital."""
 
-    site: str
-    own: str
+    label: str
+    address: str
+    privacy: str
+    summary: str
     cells: tuple[Cell, ...]
+    joint_all: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +56,10 @@ class Section:
     study: str
     metric: str
     meaning: str
-    columns: tuple[Column, ...]
+    sites: tuple[str, ...]
+    own: tuple[str, ...]
+    pooled: tuple[str, ...]
+    pooled_all: str
     lines: tuple[Line, ...]
     price: str
 
@@ -79,37 +78,70 @@ def comparison_report(runs: Sequence[Run], folder: Path) -> Path:
         StorageError: The folder cannot be written.
     """
     order = list(dict.fromkeys(results.study for results, _, _ in runs))
-    by_study = groupby(sorted(runs, key=lambda run: order.index(run[0].study)), key=lambda run: run[0].study)
-    sections = [_section(study, list(group), folder) for study, group in by_study]
-    page = environment().get_template("comparison_template.html").render(sections=sections)
+    ordered = sorted(runs, key=lambda run: order.index(run[0].study))
+    by_study = [list(group) for _, group in groupby(ordered, key=lambda run: run[0].study)]
+    found = {group[0][0].study: tradeoff([results for results, _, _ in group]) for group in by_study}
+    drawn = [each for each in found.values() if each is not None]
+    page = (
+        environment()
+        .get_template("comparison_template.html")
+        .render(
+            sections=[_section(group, found[group[0][0].study], folder) for group in by_study],
+            picture=Markup(draw(drawn)) if drawn else "",  # noqa: S704 - every name in it is escaped
+            assumption=_assumption([results for results, _, _ in runs]),
+        )
+    )
     path = folder / FILE_NAME
     write_atomic(path, page.encode())
     return path
 
 
-def _section(study: str, runs: Sequence[Run], folder: Path) -> Section:
-    metric = runs[0][0].primary
-    sites = list(dict.fromkeys(site for results, _, _ in runs for site in results.sites))
-    return Section(
-        study=study,
-        metric=verdicts.METRIC_NAMES.get(metric, ""),
-        meaning=verdicts.METRIC_MEANINGS.get(metric, ""),
-        columns=tuple(_column(run, metric, folder) for run in runs),
-        lines=tuple(_line(site, runs, metric) for site in sites),
-        price=_price(runs, metric),
+def _assumption(runs: Sequence[Results]) -> str:
+    """Against whom the epsilons on the axis hold: without this the mechanisms are not comparable."""
+    joint = sorted({run.largest(): run for run in runs if run.honest_sites}.items())
+    if not joint:
+        return "Epsilon holds against everybody else together."
+    first = joint[0][1]
+    honest = f"at least {first.honest_sites} of {len(first.sites)} hospitals are honest"
+    alone = ", ".join(f"{run.largest(EVERYBODY_ELSE):.3g} instead of {claim:.3g}" for claim, run in joint)
+    return (
+        f"Epsilon of joint noise holds while {honest}; if all others collude it is {alone}. Epsilon of site noise "
+        "holds against everybody else together."
     )
 
 
-def _column(run: Run, metric: str, folder: Path) -> Column:
+def _section(runs: Sequence[Run], found: Tradeoff | None, folder: Path) -> Section:
+    first = runs[0][0]
+    metric = first.primary
+    sites = tuple(dict.fromkeys(site for results, _, _ in runs for site in results.sites))
+
+    def values(model: str) -> tuple[str, ...]:
+        return tuple(verdicts.number(first.value(model.format(site), site, metric)) for site in sites)
+
+    return Section(
+        study=first.study,
+        metric=verdicts.METRIC_NAMES.get(metric, ""),
+        meaning=verdicts.METRIC_MEANINGS.get(metric, ""),
+        sites=sites,
+        own=values("local:{}"),
+        pooled=values("pooled"),
+        pooled_all=verdicts.number(first.value("pooled", "all", metric)),
+        lines=tuple(_line(run, sites, metric, folder) for run in runs),
+        price=_price(found) if found else "",
+    )
+
+
+def _line(run: Run, sites: Sequence[str], metric: str, folder: Path) -> Line:
     results, label, path = run
     target = path if path.suffix == ".html" else path / FILE_NAME
-    return Column(
+    gains = {row.site: row for row in results.gains if row.metric == metric}
+    return Line(
         label=label,
         address=quote(Path(os.path.relpath(target, folder)).as_posix()),
         privacy=_privacy(results),
-        joint_all=verdicts.number(results.value("federated", "all", metric)),
-        pooled_all=verdicts.number(results.value("pooled", "all", metric)),
         summary=verdicts.summary(in_order(results, metric)),
+        cells=tuple(_cell(gains.get(site)) for site in sites),
+        joint_all=verdicts.number(results.value("federated", "all", metric)),
     )
 
 
@@ -118,12 +150,6 @@ def _privacy(results: Results) -> str:
         return "no privacy guarantee, epsilon is infinite"
     claim = f"epsilon {stated(results.largest())} at delta {small(results.delta)} per patient of a hospital"
     return f"{claim}, {assuming(results)}" if results.honest_sites else claim
-
-
-def _line(site: str, runs: Sequence[Run], metric: str) -> Line:
-    found = [next((r for r in run[0].gains if (r.site, r.metric) == (site, metric)), None) for run in runs]
-    own = next((verdicts.number(row.local) for row in found if row), verdicts.NOTHING)
-    return Line(site=site, own=own, cells=tuple(map(_cell, found)))
 
 
 def _cell(row: GainRow | None) -> Cell:
@@ -138,15 +164,27 @@ def _cell(row: GainRow | None) -> Cell:
     )
 
 
-def _price(runs: Sequence[Run], metric: str) -> str:
-    """Joint model over all hospitals with privacy against without, where both were run."""
-    private = next((run for run in runs if run[0].training_private), None)
-    open_ = next((run for run in runs if run[0].mechanism == "none"), None)
-    if private is None or open_ is None:
-        return ""
-    values = [run[0].value("federated", "all", metric) for run in (private, open_)]
-    name = verdicts.METRIC_NAMES.get(metric, "")
+def _price(found: Tradeoff) -> str:
+    """The picture of one study in a sentence."""
+    name = verdicts.METRIC_NAMES[found.metric]
+    by_mechanism = {
+        mechanism: list(points) for mechanism, points in groupby(found.points, key=lambda p: p.mechanism)
+    }
+    reached = "; ".join(_reached(mechanism, points) for mechanism, points in by_mechanism.items())
     return (
-        f"Over all held-out patients the joint model reached {name} {verdicts.number(values[0])} with "
-        f"{_privacy(private[0])}, and {verdicts.number(values[1])} without privacy."
+        f"At the average hospital the joint model reaches {name} {verdicts.number(found.unprotected.value)} without "
+        f"privacy, and every hospital's own model {verdicts.number(found.own.value)}. "
+        f"The joint model reaches {reached}."
     )
+
+
+def _reached(mechanism: str, points: Sequence[Point]) -> str:
+    said: Mapping[str, str] = {
+        "values": _listed([verdicts.number(point.estimate.value) for point in points]),
+        "epsilons": _listed([f"{point.epsilon:.2g}" for point in points]),
+    }
+    return f"{said['values']} with {NAMES[mechanism]} at epsilon {said['epsilons']}"
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

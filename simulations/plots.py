@@ -28,7 +28,7 @@ QUIET: Final = "#66727f"
 COLOURS: Final = {"better": "#0072b2", "worse": "#c44600", "unsure": QUIET, "unknown": QUIET}
 _MARKERS: Final = {"better": "^", "worse": "v", "unsure": "o", "unknown": "x"}
 _LINES: Final = ("#0072b2", "#c44600", "#007a5a", "#a5539b", "#8a6d00", "#2f7fb0")
-_STYLE: Final[Any] = {
+STYLE: Final[Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wardround",
     "text.parse_math": False,
@@ -61,11 +61,11 @@ def forest(rows: Sequence[GainRow], order: Sequence[str], metric: str) -> str:
     chosen = sorted(
         (row for row in rows if row.metric == metric and row.site in places), key=lambda r: places[r.site]
     )
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         height = 0.42 if len(chosen) <= MANY else 0.22
         figure = Figure(figsize=(7.2, 1.3 + height * max(len(chosen), 1)), layout="constrained")
         _draw_forest(figure.subplots(), chosen, metric)
-        return _svg(figure, "gains", f"Gain in {METRIC_NAMES[metric]} by hospital", _said(chosen))
+        return svg(figure, "gains", f"Gain in {METRIC_NAMES[metric]} by hospital", _said(chosen))
 
 
 def _said(rows: Sequence[GainRow]) -> str:
@@ -102,7 +102,7 @@ def curves(rows: Sequence[CurveRow], metric: str) -> str:
     """The joint model after each round, as SVG: all hospitals together in bold, each one thin."""
     chosen = sorted((r for r in rows if r.metric == metric), key=lambda r: (r.on != "all", r.on, r.round))
     lines = {on: list(group) for on, group in groupby(chosen, key=lambda row: row.on)}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.2), layout="constrained")
         axes = figure.subplots()
         _draw_curves(axes, lines)
@@ -110,7 +110,7 @@ def curves(rows: Sequence[CurveRow], metric: str) -> str:
         axes.set_ylabel(METRIC_NAMES[metric])
         axes.grid(axis="y", color="#e6eaee")
         title = f"{METRIC_NAMES[metric]} of the joint model by round"
-        return _svg(figure, "curves", title, _ended(lines))
+        return svg(figure, "curves", title, _ended(lines))
 
 
 def _ended(lines: Mapping[str, Sequence[CurveRow]]) -> str:
@@ -148,11 +148,11 @@ def spent(rows: Sequence[EpsilonRow], caps: Sequence[CapRow], order: Sequence[st
     """
     values = {site: max((r.value for r in rows if r.site == site), default=math.nan) for site in order}
     limits = {row.site: row.cap for row in caps if row.site in values}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 1.1 + 0.36 * max(len(values), 1)), layout="constrained")
         _draw_spent(figure.subplots(), values, limits)
         said = "; ".join(f"{site}: {_of_cap(value, limits.get(site))}" for site, value in values.items())
-        return _svg(figure, "spent", "Epsilon spent by hospital", said)
+        return svg(figure, "spent", "Epsilon spent by hospital", said)
 
 
 def _of_cap(value: float, cap: float | None) -> str:
@@ -179,8 +179,15 @@ def _draw_spent(axes: Axes, values: Mapping[str, float], limits: Mapping[str, fl
     axes.set_xlabel("epsilon spent (bar) and lifetime cap (mark)" if limits else "epsilon spent")
 
 
-def _svg(figure: Figure, name: str, title: str, description: str) -> str:
-    """The figure's SVG element, with title, description and ids of its own."""
+def svg(figure: Figure, name: str, title: str, description: str) -> str:
+    """The figure's SVG element, with title, description and ids of its own.
+
+    Args:
+        figure: Drawn under `STYLE`.
+        name: Stands before every id, so that pictures on one page share none.
+        title: For a screen reader, as are:
+        description: All values in words.
+    """
     target = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(target, format="svg", metadata=nothing)

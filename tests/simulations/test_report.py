@@ -11,7 +11,6 @@ import pytest
 from tests.runs import joint_run
 
 from wardround.common.study.protocol import StudyProtocol
-from wardround.simulations.comparison import comparison_report
 from wardround.simulations.consortium import draw_biology
 from wardround.simulations.demo_studies import studies, without_privacy
 from wardround.simulations.privacy_words import NOT_PROTECTED, banners, stated
@@ -139,14 +138,6 @@ def test_a_hostile_name_appears_as_text_everywhere_and_as_markup_nowhere(protoco
     assert page.open == []
     # The answer, the note, both tables, the group, and the pictures.
     assert page.text.count(HOSTILE) >= 6
-
-
-def test_a_hostile_study_and_label_are_escaped_in_the_comparison(tmp_path: Path) -> None:
-    hostile = replace(run(HOSTILE), study=HOSTILE)
-    page = Page(comparison_report([(hostile, HOSTILE, tmp_path / "a b")], tmp_path).read_text())
-    assert "script" not in page.tags
-    assert page.text.count(HOSTILE) >= 3
-    assert ("href", "a%20b/report.html") in page.attributes
 
 
 def test_the_page_loads_nothing_and_runs_nothing(protocol: StudyProtocol) -> None:
@@ -279,22 +270,3 @@ def test_equal_results_give_equal_pages_on_disk(protocol: StudyProtocol, tmp_pat
     path = write_report(run(), protocol, tmp_path)
     assert path == tmp_path / "report.html"
     assert path.read_text(encoding="utf-8") == render(run(), protocol)
-
-
-def test_the_comparison_shows_both_runs_of_a_study_and_the_price_of_privacy(tmp_path: Path) -> None:
-    open_ = run(epsilon=math.inf)
-    better = replace(open_.evaluation[0], value=0.9)
-    open_ = replace(open_, evaluation=(better, *open_.evaluation[1:]))
-    other = replace(run(), study="demo-survival")
-    runs = [
-        (run(), "epsilon 3", tmp_path / "one"),
-        (other, "epsilon 3", tmp_path / "three"),
-        (open_, "no privacy", tmp_path / "two" / "report.html"),
-    ]
-    page = Page(comparison_report(runs, tmp_path).read_text())
-    addresses = [value for name, value in page.attributes if name == "href"]
-    assert addresses == ["one/report.html", "two/report.html", "three/report.html"]
-    assert (
-        "AUC .87 with epsilon 2.9997 at delta 1e-5 per patient of a hospital, and .90 without privacy."
-        in page.text
-    )
