@@ -17,7 +17,7 @@ from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
 from wardround.server.admission import Admitted, Refused
-from wardround.server.jointround import JointRound
+from wardround.server.jointround import JointRound, check_sums
 from wardround.server.study import Progress, RoundTask, Study
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -34,6 +34,10 @@ class Coordinator:
         protocol: The public terms.
         initial: The model of round 1, known to every party from the protocol.
 
+    Raises:
+        StudyError: The roster cannot fill the protocol's quorum.
+        PrivacyError: The sums of the study cannot be made private as the protocol says.
+
     Attributes:
         study: The state machine.
         fresh: Whether there was no checkpoint to resume from.
@@ -48,6 +52,8 @@ class Coordinator:
         found = checkpoints.read(self._checkpoint, protocol.digest)
         progress = found.progress if found else Progress(parameters=initial)
         self.study = Study(protocol, roster.site_names, progress)
+        if protocol.joint:
+            check_sums(protocol, progress.parameters, sites=len(roster.site_names))
         self.fresh = found is None
         self._log = StudyLog(folder / LOG, key)
         if found and found.kind:

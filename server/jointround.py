@@ -130,9 +130,10 @@ class JointRound:
         return total if self._is_possible(total) else None
 
     def _is_possible(self, total: NDArray[np.float64]) -> bool:
-        """Whether clipped patients and noise can add up to this; otherwise masks did not cancel, or a member lied.
+        """Whether clipped patients and noise can add up to this.
 
-        Nobody can tell which member it was. Looking at the sum after the noise costs no privacy.
+        If not, masks did not cancel, a member lied, or there are more patients than `most_patients`; nobody can tell
+        which member it was. Looking at the sum after the noise costs no privacy.
         """
         sites = len(self.members)
         grid = grid_of(self._protocol.privacy, sites=sites, coordinates=total.size)
@@ -163,6 +164,16 @@ class JointRound:
     def _note(self, void: SumVoid) -> None:
         for site, why in void.causes.items():
             self.refused.setdefault(site, why)
+
+
+def check_sums(protocol: StudyProtocol, base: Parameters, *, sites: int) -> None:
+    """Refuse a study whose sums no grid can hold, before anybody is asked.
+
+    Raises:
+        PrivacyError: Too many values, or too little noise for so many patients.
+    """
+    for round_ in (1, protocol.federation.rounds):
+        grid_of(protocol.privacy, sites=sites, coordinates=summed_values(protocol, base, round_))
 
 
 def summed_values(protocol: StudyProtocol, base: Parameters, round_: int) -> int:
