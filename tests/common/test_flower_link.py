@@ -1,0 +1,315 @@
+"""The SuperLink as a real process: who reaches what, which nodes may connect, what a node may send; and `serve`."""
+
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.app.message import make_message, remove_content_from_message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+    RegisterNodeFleetRequest,
+)
+from flwr.proto.node_pb2 import Node as NodeProto
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_object import get_object_tree
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+from tests.flowerline import Line, ask, certificates, end, free_port, line
+
+from wardround.common.errors import StudyError, TrustError
+from wardround.common.flower.internals_calls import LOCAL_HEADER, healthy, local_secret
+from wardround.common.flower.internals_link import LARGEST_BODY, OPEN_PATHS
+from wardround.common.flower.nodekeys import new_node_key
+from wardround.common.flower.nodes import Changes, register, registered, synchronise, unregister
+from wardround.common.flower.places import LinkPlace, superlink_command
+from wardround.common.flower.records import pack
+
+CLOSED = (
+    "/v1/runtime/acquire-task",
+    "/v1/control/start-run",
+    "/v1/control/register-node",
+    "/docs",
+    "/",
+    "/v1/fleet/",
+)
+
+
+@pytest.fixture(scope="module")
+def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """A running SuperLink."""
+    with line(tmp_path_factory.mktemp("link")) as made:
+        made.link()
+        yield made
+
+
+def call(link: Line, path: str, **named: object) -> int:
+    """Status of a bare request."""
+    with httpx.Client(verify=ssl.create_default_context(cafile=link.place.ca), trust_env=False) as client:
+        return client.post(f"https://{link.place.loopback}{path}", **named).status_code  # type: ignore[arg-type]
+
+
+class RawNode:
+    """A node that speaks Flower's Fleet API directly, and may lie."""
+
+    def __init__(self, link: Line, name: str) -> None:
+        self.number = link.enrol(name)
+        key = load_ssh_private_key(link.node_place(name).key.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        self.public = public_key_to_bytes(key.public_key())
+        self.client = FleetHttpClient.from_server_address(
+            link.place.loopback,
+            False,
+            link.place.ca.read_bytes(),
+            interceptors=[NodeAuthHttpInterceptor(key, key.public_key())],
+        )
+        self.node = NodeProto(node_id=self.number)
+        self.client.ActivateNode(ActivateNodeRequest(public_key=self.public, heartbeat_interval=30))
+
+    def pull(self) -> list[Message]:
+        """What waits for this node."""
+        waiting = self.client.PullMessages(PullMessagesRequest(node=self.node)).messages_list
+        return [message_from_proto(one) for one in waiting]
+
+    def push(self, message: Message) -> None:
+        """Send one message as it is."""
+        message.metadata.__dict__["_message_id"] = message.object_id
+        tree = get_object_tree(message)
+        proto = message_to_proto(remove_content_from_message(message))
+        self.client.PushMessages(
+            PushMessagesRequest(node=self.node, messages_list=[proto], message_object_trees=[tree])
+        )
+
+    def leave(self) -> None:
+        """Go offline."""
+        self.client.DeactivateNode(DeactivateNodeRequest(node_id=self.number))
+        self.client.close()
+
+
+@pytest.fixture
+def pair(link: Line) -> Iterator[tuple[RawNode, RawNode]]:
+    """Two registered nodes."""
+    first, second = RawNode(link, "first"), RawNode(link, "second")
+    yield first, second
+    for one in (first, second):
+        one.leave()
+
+
+def forged(asked: Message, *, sender: int, receiver: int, reply: bool) -> Message:
+    """A message with whatever metadata."""
+    was = asked.metadata
+    return make_message(
+        Metadata(
+            run_id=was.run_id,
+            message_id="",
+            src_node_id=sender,
+            dst_node_id=receiver,
+            reply_to_message_id=was.message_id if reply else "",
+            group_id="",
+            created_at=was.created_at,
+            ttl=was.ttl / 2,
+            message_type="train",
+        ),
+        content=RecordDict(),
+    )
+
+
+def test_hospitals_reach_the_fleet_and_the_health_check_and_nothing_else(link: Line) -> None:
+    for path in CLOSED:
+        assert call(link, path) == 403, path
+        assert call(link, path, headers={LOCAL_HEADER: "0" * 64}) == 403, path
+    assert call(link, "/v1/fleet/register-node") == 403
+    assert call(link, "/health") == 405  # reached, but it wants GET
+    assert healthy(link.place.loopback, link.place.ca)
+    for path in OPEN_PATHS - {"/health"}:
+        assert call(link, path) not in (200, 403, 404), path
+
+
+def test_this_machines_secret_opens_the_rest_but_not_by_a_claim_to_come_from_elsewhere(link: Line) -> None:
+    shown = {LOCAL_HEADER: local_secret(link.place.secret)}
+    assert call(link, "/v1/control/list-runs", headers=shown) != 403
+    assert call(link, "/v1/control/list-runs", headers={"X-Forwarded-For": "127.0.0.1"}) == 403
+
+
+def test_a_body_without_a_length_or_beyond_the_limit_is_refused_unread(link: Line) -> None:
+    assert call(link, "/v1/fleet/pull-messages", content=iter([b"a"])) == 413
+    host, port = link.place.loopback.split(":")
+    trusted = ssl.create_default_context(cafile=link.place.ca)
+    with (
+        socket.create_connection((host, int(port)), timeout=10) as plain,
+        trusted.wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        head = (
+            f"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost: x\r\nContent-Length: {LARGEST_BODY + 1}\r\n\r\n"
+        )
+        secure.sendall(head.encode())
+        assert secure.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_key_that_nobody_enrolled_cannot_connect(link: Line, tmp_path: Path) -> None:
+    new_node_key(tmp_path / "key")
+    key = load_ssh_private_key((tmp_path / "key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    client = FleetHttpClient.from_server_address(
+        link.place.loopback,
+        False,
+        link.place.ca.read_bytes(),
+        interceptors=[NodeAuthHttpInterceptor(key, key.public_key())],
+    )
+    public = public_key_to_bytes(key.public_key())
+    with pytest.raises(httpx.HTTPStatusError):
+        client.ActivateNode(ActivateNodeRequest(public_key=public, heartbeat_interval=30))
+    with pytest.raises(httpx.HTTPStatusError):
+        client.RegisterNode(RegisterNodeFleetRequest(public_key=public))
+    client.close()
+
+
+def test_a_node_can_answer_for_itself_only(link: Line, pair: tuple[RawNode, RawNode]) -> None:
+    first, second = pair
+
+    def app(grid: Grid, context: Context) -> None:
+        (identifier,) = grid.push_messages([Message(pack(b"for the second"), second.number, "train")])
+        (asked,) = second.pull()
+        lies = [
+            forged(asked, sender=first.number, receiver=second.number, reply=False),  # a task from the first
+            forged(asked, sender=1, receiver=second.number, reply=False),  # a task in the server's name
+            forged(asked, sender=second.number, receiver=1, reply=True),  # a reply in the second's name
+            forged(asked, sender=first.number, receiver=second.number, reply=True),
+        ]
+        for lie in lies:
+            with pytest.raises(httpx.HTTPStatusError) as refused:
+                first.push(lie)
+            assert refused.value.response.status_code == 403
+        assert second.pull() == []
+        assert list(grid.pull_messages([identifier])) == []
+        second.push(forged(asked, sender=second.number, receiver=1, reply=True))
+
+    link.serve(app)
+    assert "in another node's name" in link.said("superlink")
+    assert "that is no reply" in link.said("superlink")
+
+
+def test_nodes_are_registered_listed_struck_and_made_equal_to_the_roster(link: Line, tmp_path: Path) -> None:
+    keys = {name: new_node_key(tmp_path / name) for name in ("east", "west", "west again")}
+    number = register(link.place, "east", keys["east"])
+    assert register(link.place, "east", keys["east"] + " a comment") == number
+    (east,) = [node for node in registered(link.place) if node.name == "east"]
+    assert (east.public_key, east.number, east.status) == (keys["east"], number, "registered")
+    before = {node.name: node.public_key for node in registered(link.place) if node.name != "east"}
+    members = {**before, "west": keys["west"]}
+    assert synchronise(link.place, members) == Changes(added=("west",), removed=("east",))
+    assert synchronise(link.place, members) == Changes(added=(), removed=())
+    rotated = {**members, "west": keys["west again"]}
+    assert synchronise(link.place, rotated) == Changes(added=("west",), removed=("west",))
+    unregister(link.place, "west")
+    unregister(link.place, "nobody")
+    assert {node.name for node in registered(link.place)} == set(before)
+
+
+def test_a_message_to_a_removed_node_is_answered_by_an_error_at_once(link: Line) -> None:
+    gone = RawNode(link, "gone")
+    answers: list[Message] = []
+
+    def app(grid: Grid, context: Context) -> None:
+        unregister(link.place, "gone")
+        answers.append(ask(grid, gone.number, b"are you there", limit=5))
+
+    link.serve(app)
+    gone.client.close()
+    assert answers[0].error.code == 5
+
+
+def test_what_the_app_raises_passes_through_and_flower_hears_no_text(link: Line) -> None:
+    def app(grid: Grid, context: Context) -> None:
+        raise StudyError("the quorum was not reached in Freiburg")
+
+    with pytest.raises(StudyError, match="Freiburg"):
+        link.serve(app)
+
+    def interrupted(grid: Grid, context: Context) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        link.serve(interrupted)
+    assert "Freiburg" not in link.said("superlink")
+    assert b"Freiburg" not in b"".join(
+        path.read_bytes() for path in link.place.home.rglob("*") if path.is_file()
+    )
+
+
+def test_a_new_start_ends_what_a_dead_process_left(link: Line) -> None:
+    seen: list[int] = []
+
+    def outer(grid: Grid, context: Context) -> None:
+        link.serve(lambda grid, context: seen.append(context.run_id))
+        if len(seen) < 2:
+            list(grid.get_node_ids())  # this run was ended by the other one: begin again
+        seen.append(0)
+
+    lines: list[str] = []
+    link.serve(outer, say=lines.append)
+    assert len(set(seen)) == 3
+    assert lines == ["the SuperLink ended the run: beginning another one, from the last checkpoint"]
+
+
+def test_a_superlink_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with line(tmp_path) as own:
+        process = own.link()
+
+        def app(grid: Grid, context: Context) -> None:
+            assert list(grid.get_node_ids()) == []
+            end(process, signal.SIGKILL)
+            own.start("superlink", superlink_command(own.place))
+            assert list(grid.get_node_ids()) == []
+
+        own.serve(app, say=lines.append)
+        assert lines == [f"waiting for the SuperLink on {own.place.loopback}"]
+        assert end(own.processes["superlink"]) == 0
+
+
+def test_a_superlink_that_is_not_there_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
+    own = Line(tmp_path)
+    own.place.prepare()
+    lines: list[str] = []
+    with pytest.raises(StudyError, match="does not answer"):
+        own.serve(lambda grid, context: None, say=lines.append, patience=0.5)
+    assert lines == [f"waiting for the SuperLink on {own.place.loopback}"]
+
+
+def test_a_stranger_on_the_port_is_not_talked_to(link: Line, tmp_path: Path) -> None:
+    ca, _, _ = certificates(tmp_path / "other")
+    was = link.place
+    other = LinkPlace(
+        host=was.host, port=was.port, ca=ca, certificate=was.certificate, key=was.key, home=was.home
+    )
+    assert not healthy(other.loopback, ca)
+    with pytest.raises(TrustError, match="certificate"):
+        registered(other)
+
+
+def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
+    place = LinkPlace(
+        host="127.0.0.1",
+        port=free_port(),
+        ca=tmp_path / "none.crt",
+        certificate=tmp_path / "none.crt",
+        key=tmp_path / "none.key",
+        home=tmp_path / "flower",
+    )
+    done = subprocess.run(superlink_command(place), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 9
+    assert "none.crt" in done.stderr
+    assert "Traceback" not in done.stderr
