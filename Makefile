@@ -27,7 +27,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 	$(PY) -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: $(READY) ## Five generated hospitals, two studies, with and without privacy; names the report at the end.
+demo: $(READY) ## Five generated hospitals, two studies, three mechanisms; names the report at the end.
 	$(VENV)/bin/wardround demo --out runs/demo
 
 check: $(READY) ## Style, format and types.

@@ -88,7 +88,7 @@ def comparison_report(runs: Sequence[Run], folder: Path) -> Path:
         .render(
             sections=[_section(group, found[group[0][0].study], folder) for group in by_study],
             picture=Markup(draw(drawn)) if drawn else "",  # noqa: S704 - every name in it is escaped
-            assumption=_assumption([results for results, _, _ in runs]),
+            assumption=assumption([results for results, _, _ in runs]),
         )
     )
     path = folder / FILE_NAME
@@ -96,7 +96,16 @@ def comparison_report(runs: Sequence[Run], folder: Path) -> Path:
     return path
 
 
-def _assumption(runs: Sequence[Results]) -> str:
+def prices(runs: Sequence[Results]) -> list[str]:
+    """The price of privacy in each study, a sentence each; for a terminal."""
+    by_study: dict[str, list[Results]] = {}
+    for run in runs:
+        by_study.setdefault(run.study, []).append(run)
+    found = {study: tradeoff(group) for study, group in by_study.items()}
+    return [f"{study}. {_price(each)}" for study, each in found.items() if each is not None]
+
+
+def assumption(runs: Sequence[Results]) -> str:
     """Against whom the epsilons on the axis hold: without this the mechanisms are not comparable."""
     joint = sorted({run.largest(): run for run in runs if run.honest_sites}.items())
     if not joint:

@@ -1,4 +1,4 @@
-"""The demo: five simulated hospitals, two studies, each with and without privacy, and one page that compares them.
+"""The demo: five simulated hospitals, two studies without privacy and under two mechanisms, and a page that compares.
 
 Everything but the patients is real: the same commands and objects as in a study over hospital tables.
 """
@@ -9,21 +9,19 @@ import numpy as np
 
 from wardround.common.errors import UsageError
 from wardround.simulations.comparison import comparison_report
-from wardround.simulations.demo_studies import write_demo
+from wardround.simulations.demo_studies import file_name, write_demo
 from wardround.simulations.planning import load_study, plan
 from wardround.simulations.progress import shown
 from wardround.simulations.recruitment import from_table
 from wardround.simulations.results import Results
 from wardround.simulations.run import simulate
 
-LABELS = {"private": "with privacy", "unprotected": "without privacy"}
-
 
 def run_demo(out: Path, *, seed: int) -> list[Results]:
     """Generate the consortium and run everything; finished runs of an interrupted demo are kept.
 
     Args:
-        out: Folder of the demo: `data/`, four run folders and `report.html`.
+        out: Folder of the demo: `data/`, a folder for each run, and `report.html`.
         seed: Of the simulated world.
 
     Raises:
@@ -34,11 +32,10 @@ def run_demo(out: Path, *, seed: int) -> list[Results]:
     _claim(out, seed)
     files = write_demo(data, np.random.default_rng(seed), seed=seed)
     runs = []
-    for kind, paths in (("unprotected", files.unprotected), ("private", files.private)):
+    for label, paths in files.arms.items():
         for name, path in paths.items():
-            folder = out / f"{name}-{kind}"
-            results = _run(path, files.table, folder, seed)
-            runs.append((results, LABELS[kind], folder))
+            folder = out / file_name(name, label)
+            runs.append((_run(path, files.table, folder, seed, label), label, folder))
     comparison_report(runs, out)
     return [results for results, _, _ in runs]
 
@@ -50,7 +47,7 @@ def _claim(out: Path, seed: int) -> None:
     mark.write_text(str(seed))
 
 
-def _run(study: Path, table: Path, folder: Path, seed: int) -> Results:
+def _run(study: Path, table: Path, folder: Path, seed: int, label: str) -> Results:
     finished = folder / "results.json"
     if finished.exists():
         return Results.load(finished)
@@ -59,5 +56,5 @@ def _run(study: Path, table: Path, folder: Path, seed: int) -> Results:
         protocol, home, table, site_column="hospital", out=folder, cohort="synthetic", seed=seed
     )
     chosen = plan(protocol, home, consortium, backend="inline", seed=seed, folds=0, leave_one_out="no")
-    with shown(f"{protocol.study.name} ({protocol.privacy.mechanism})") as step:
+    with shown(f"{protocol.study.name} ({label})") as step:
         return simulate(chosen, folder, step=step)

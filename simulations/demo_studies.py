@@ -1,15 +1,12 @@
 """The two studies of the demo, and the files that a demo run starts from.
 
 Every public constant comes from the simulated public reference cohort or from what hospitals declare about
-themselves in round numbers; none is computed from the consortium's patients. Rounds and learning rates were
-chosen on eight other simulated worlds, never on the one that the demo runs on.
-
-Source: rounds, unit-norm inputs and clipping norm 1 follow De et al. (2022), "Unlocking high-accuracy
-differentially private image classification through scale", at hospital sizes.
+themselves in round numbers; none is computed from the consortium's patients. Mechanisms, rounds and learning rates
+stand in `demo_arms`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +14,6 @@ import numpy as np
 
 from wardround.common.durable import write_atomic
 from wardround.common.formats import digest
-from wardround.common.privacy.calibration import noise_multiplier_for
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import BinaryOutcome, Outcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
@@ -25,6 +21,7 @@ from wardround.common.study.schema import Feature
 from wardround.common.study.terms import CohortTerms, FederationTerms, InputTerms, SiteTerms, StudyTerms
 from wardround.common.study.writer import dumps
 from wardround.simulations.consortium import GENES, MUTATIONS, STAGES, draw_biology, generate
+from wardround.simulations.demo_arms import arms, with_site_noise
 from wardround.simulations.reference import SOURCE, PublicReference, public_reference
 
 EPSILON: Final = 3.0
@@ -55,17 +52,25 @@ class DemoFiles:
 
     Attributes:
         table: All hospitals' samples, with the column `hospital`.
-        private: Study name to the protocol with mechanism `site-noise`.
-        unprotected: Study name to the same study with mechanism `none`.
+        arms: Label of a mechanism to study name to its protocol; see `demo_arms.arms`.
     """
 
     table: Path
-    private: Mapping[str, Path]
-    unprotected: Mapping[str, Path]
+    arms: Mapping[str, Mapping[str, Path]]
+
+    @property
+    def private(self) -> Mapping[str, Path]:
+        """Study name to the protocol with `site-noise` at `EPSILON`: it counts on nobody."""
+        return self.arms[f"site noise, epsilon {EPSILON:g}"]
+
+    @property
+    def unprotected(self) -> Mapping[str, Path]:
+        """Study name to the same study with mechanism `none`."""
+        return self.arms["without privacy"]
 
 
 def studies(reference: PublicReference, *, loadings_sha256: str) -> dict[str, StudyProtocol]:
-    """The two private protocols, by study name: treatment response, and survival.
+    """The two studies with `site-noise` at `EPSILON`, by name: treatment response, and survival.
 
     Args:
         reference: Where the constants come from.
@@ -75,22 +80,17 @@ def studies(reference: PublicReference, *, loadings_sha256: str) -> dict[str, St
         "demo-response": "Who responds to treatment?",
         "demo-survival": "How long do patients live after diagnosis?",
     }
-    response = _protocol(RESPONSE, reference, loadings_sha256, _federation(rounds=30, learning_rate=5.0))
-    survival = _protocol(SURVIVAL, reference, loadings_sha256, _federation(rounds=40, learning_rate=3.0))
-    named = zip(questions.items(), (response, survival), strict=True)
-    return {name: replace(protocol, study=_study(name, question)) for (name, question), protocol in named}
-
-
-def without_privacy(protocol: StudyProtocol, *, seed: int | None = None) -> StudyProtocol:
-    """The same study with mechanism `none`: for public or synthetic patients only."""
-    terms = PrivacyTerms(
-        mechanism="none", delta=DELTA, reference_patients=protocol.privacy.reference_patients, source=SOURCE
-    )
-    return replace(protocol.with_privacy(terms), seed=seed)
+    outcomes = (RESPONSE, SURVIVAL)
+    return {
+        name: with_site_noise(
+            _protocol(_study(name, question), outcome, reference, loadings_sha256), epsilon=EPSILON
+        )
+        for (name, question), outcome in zip(questions.items(), outcomes, strict=True)
+    }
 
 
 def write_demo(folder: Path, rng: np.random.Generator, *, seed: int | None = None) -> DemoFiles:
-    """Draw a world and write the table, the loadings and four protocols.
+    """Draw a world and write the table, the loadings and a protocol for each study and mechanism.
 
     Args:
         folder: An existing folder.
@@ -107,20 +107,22 @@ def write_demo(folder: Path, rng: np.random.Generator, *, seed: int | None = Non
     table = folder / "consortium.csv.gz"
     # mtime 0: equal tables give equal files, and so equal data digests.
     generate(rng, biology=biology).to_csv(table, index=False, compression={"method": "gzip", "mtime": 0})
-    private = studies(reference, loadings_sha256=digest(loadings))
-    unprotected = {name: without_privacy(protocol, seed=seed) for name, protocol in private.items()}
-    return DemoFiles(
-        table=table,
-        private=_write(folder, private, suffix=""),
-        unprotected=_write(folder, unprotected, suffix="-without-privacy"),
-    )
+    written: dict[str, dict[str, Path]] = {}
+    for name, protocol in studies(reference, loadings_sha256=digest(loadings)).items():
+        for label, arm in arms(protocol, seed=seed).items():
+            path = folder / f"{file_name(name, label)}.toml"
+            write_atomic(path, dumps(arm).encode())
+            written.setdefault(label, {})[name] = path
+    return DemoFiles(table=table, arms=written)
 
 
-def _write(folder: Path, protocols: Mapping[str, StudyProtocol], *, suffix: str) -> dict[str, Path]:
-    paths = {name: folder / f"{name}{suffix}.toml" for name in protocols}
-    for name, path in paths.items():
-        write_atomic(path, dumps(protocols[name]).encode())
-    return paths
+def file_name(study: str, label: str) -> str:
+    """The name of a study under a mechanism, for files and folders.
+
+    >>> file_name("demo-response", "joint noise, epsilon 1")
+    'demo-response-joint-noise-epsilon-1'
+    """
+    return "-".join([study, *label.replace(",", "").split()])
 
 
 def _study(name: str, question: str) -> StudyTerms:
@@ -133,10 +135,10 @@ def _study(name: str, question: str) -> StudyTerms:
 
 
 def _protocol(
-    outcome: Outcome, reference: PublicReference, loadings_sha256: str, federation: FederationTerms
+    study: StudyTerms, outcome: Outcome, reference: PublicReference, loadings_sha256: str
 ) -> StudyProtocol:
     return StudyProtocol(
-        study=_study("demo", "to be named"),
+        study=study,
         outcome=outcome,
         features=(*_clinical(), *_expression(reference), *_mutations(reference)),
         cohort=CohortTerms(
@@ -147,33 +149,21 @@ def _protocol(
             test_fraction=TEST_FRACTION,
             subgroups=("sex", "ancestry"),
         ),
-        privacy=_private_terms(steps=federation.rounds * federation.local_steps),
+        privacy=PrivacyTerms(mechanism="none", delta=DELTA, source=SOURCE),
         inputs=InputTerms(
             norm="unit", loadings="loadings.csv", loadings_sha256=loadings_sha256, source=SOURCE
         ),
-        federation=federation,
+        federation=_federation(),
     )
 
 
-def _private_terms(*, steps: int) -> PrivacyTerms:
-    noise = noise_multiplier_for(epsilon=EPSILON, delta=DELTA, sample_rate=1.0, steps=steps)
-    return PrivacyTerms(
-        mechanism="site-noise",
-        clipping_norm=1.0,
-        noise_multiplier=noise,
-        sample_rate=1.0,
-        delta=DELTA,
-        source="calibrated in advance to epsilon 3 over all rounds",
-    )
-
-
-def _federation(*, rounds: int, learning_rate: float) -> FederationTerms:
+def _federation() -> FederationTerms:
     training_share = 1 - TEST_FRACTION
     sites = tuple(
         SiteTerms(name=name, weight=float(size), reference_patients=round(size * training_share))
         for name, size in DECLARED.items()
     )
-    return FederationTerms(rounds=rounds, attempts=2, learning_rate=learning_rate, sites=sites)
+    return FederationTerms(attempts=2, sites=sites)
 
 
 def _clinical() -> tuple[Feature, ...]:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.study.protocol import StudyProtocol
-from wardround.simulations.observers import EVERYBODY_ELSE, words
+from wardround.simulations.observers import EVERYBODY_ELSE, TOLERATED, words
 from wardround.simulations.results import Results
 
 
@@ -162,7 +162,8 @@ def adversaries(results: Results) -> list[tuple[str, str]]:
     """Each adversary of a run: as the file names it, and in words."""
     names = dict.fromkeys(row.adversary for row in results.epsilon)
     known = words(honest=results.honest_sites, sites=len(results.sites)) if results.honest_sites else {}
-    return [(name, known.get(name, name)) for name in names]
+    claimed = {TOLERATED: " (the claim)"} if results.honest_sites else {}
+    return [(name, known.get(name, name) + claimed.get(name, "")) for name in names]
 
 
 def terms(results: Results, protocol: StudyProtocol) -> list[tuple[str, str]]:

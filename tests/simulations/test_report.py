@@ -12,7 +12,8 @@ from tests.runs import joint_run
 
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.consortium import draw_biology
-from wardround.simulations.demo_studies import studies, without_privacy
+from wardround.simulations.demo_arms import without_privacy
+from wardround.simulations.demo_studies import studies
 from wardround.simulations.privacy_words import NOT_PROTECTED, banners, stated
 from wardround.simulations.reference import public_reference
 from wardround.simulations.report import render, write_report
@@ -180,7 +181,7 @@ def test_joint_noise_is_stated_with_whom_it_counts_on_and_what_holds_if_they_fai
         "as long as at least 2 of the 3 hospitals are honest",
         "Against server and outsiders ",
         "Against server, outsiders and one site ",
-        "Against server, outsiders and up to 1 of 3 sites: at least 2 are honest",
+        "Against server, outsiders and up to 1 of 3 sites: at least 2 are honest (the claim)",
         "Against everybody else together: only the site's own share of the noise is left",
         "all that 1 of them knows, can raise or lower the odds",
         "the server, outsiders and up to 1 of the 3 hospitals, all together",
@@ -211,7 +212,8 @@ def test_every_hospitals_line_holds_each_epsilon_and_that_of_replacing() -> None
 
 def test_replacing_a_patient_is_printed_beside_adding_or_removing_one(protocol: StudyProtocol) -> None:
     # At q = 1 replacing doubles mu: 3 becomes 6.71 at delta 1e-5.
-    assert re.search(r"cost 6\.70\d+ where they cost (3|2\.999\d*)\b", Page(render(run(), protocol)).text)
+    whole = replace(run(), rounds=protocol.federation.rounds)
+    assert re.search(r"cost 6\.70\d+ where they cost (3|2\.999\d*)\b", Page(render(whole, protocol)).text)
 
 
 def test_a_run_without_privacy_says_so_and_claims_no_protection(protocol: StudyProtocol) -> None:
