@@ -53,7 +53,7 @@ def site_for(folder: Path) -> SiteFor:
             raise RuntimeError(f"the study of {SECRET} was revoked")
         return contextlib.nullcontext(Toy(folder))
 
-    return opened  # type: ignore[return-value]
+    return opened
 
 
 if __name__ == "__main__":

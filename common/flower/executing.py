@@ -58,36 +58,42 @@ class TaskSource:
     def __init__(self, desk: Desk, alive: Callable[[], bool]) -> None:
         self._desk = desk
         self._alive = alive
+        self._pause = _AGAIN[0]
 
     def wait(self) -> str | None:
         """The token of the next task; None if this process is to end.
 
         A SuperNode that is not there is looked for until it comes, with one line in the log.
         """
-        pause, quiet = _AGAIN[0], False
         while self._alive():
             try:
                 with _client(self._desk, "", Patience(_SUPERNODE, limit=0.0)) as client:
-                    if quiet:
-                        _log.info("%s is back", _SUPERNODE)
-                    pause, quiet = _AGAIN[0], False
                     return self._ask(client)
             except (WardroundError, OSError) as error:
-                if not quiet:
-                    _log.info("waiting for %s: %s", _SUPERNODE, error)
-                quiet = True
-                time.sleep(pause)
-                pause = min(2 * pause, _AGAIN[1])
+                self._away(error)
         return None
 
     def _ask(self, client: RuntimeHttpClient) -> str | None:
         since = time.monotonic()
         while self._alive():
-            if (token := claim_client_task(client)) is not None:
+            token = claim_client_task(client)
+            self._back()
+            if token is not None:
                 return token
             shortest, longest = _LOOKS
             time.sleep(min(longest, max(shortest, _SHARE * (time.monotonic() - since))))
         return None
+
+    def _away(self, error: Exception) -> None:
+        if self._pause == _AGAIN[0]:
+            _log.info("waiting for %s: %s", _SUPERNODE, error)
+        time.sleep(self._pause)
+        self._pause = min(2 * self._pause, _AGAIN[1])
+
+    def _back(self) -> None:
+        if self._pause != _AGAIN[0]:
+            _log.info("%s is back", _SUPERNODE)
+        self._pause = _AGAIN[0]
 
 
 def run_task(app: ClientApp, token: str, desk: Desk) -> None:
