@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.jointrogues import (
     NAMES,
     Hostile,
@@ -25,11 +26,16 @@ from tests.jointrogues import (
 )
 
 from wardround.client.site import REFUSALS
+from wardround.client.sumdesk import SumDesk
+from wardround.client.trainer import CohortTrainer
 from wardround.common.formats import digest
 from wardround.common.learning.exchange import DECLINED, FINISH, FINISHED
+from wardround.common.learning.parameters import Parameters
+from wardround.common.trust.securesum import SumSession
 from wardround.common.trust.sumroster import OPEN, ROSTER
 from wardround.common.trust.sumwire import Masked, pack_messages
 
+Words = NDArray[np.uint32]
 EAST, NORTH, SOUTH = NAMES
 
 
@@ -133,6 +139,43 @@ def test_a_damaged_session_costs_its_attempt_and_no_other(hostile: Hostile) -> N
         assert "TrustError" in declined(hostile, NORTH, hostile.order(NORTH, agreements))
     agreements = hostile.agreements(attempt=2).values()
     assert masked(hostile, hostile.order(NORTH, agreements, attempt=2))
+
+
+def test_charged_before_patients_are_read_and_keys_gone_before_anything_is_masked(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreements = hostile.agreements().values()
+    seen: dict[str, tuple[list[str], list[str]]] = {}
+    share, mask = CohortTrainer.share, SumSession.mask
+
+    def watched_share(self: CohortTrainer, base: Parameters, round_: int, *, sites: int) -> Words:
+        seen["share"] = kinds(hostile.made, NORTH), kept(hostile.made, NORTH)
+        return share(self, base, round_, sites=sites)
+
+    def watched_mask(self: SumSession, values: Words) -> Words:
+        seen["mask"] = kinds(hostile.made, NORTH), kept(hostile.made, NORTH)
+        return mask(self, values)
+
+    monkeypatch.setattr(CohortTrainer, "share", watched_share)
+    monkeypatch.setattr(SumSession, "mask", watched_mask)
+    assert masked(hostile, hostile.order(NORTH, agreements))
+    assert seen == {"share": (["spend"], [".session"]), "mask": (["spend"], [])}
+
+
+def test_a_site_that_failed_after_its_charge_gets_it_back_with_the_next_attempt(
+    hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agreements = hostile.agreements().values()
+    with monkeypatch.context() as patch:
+        patch.setattr(SumDesk, "forget", lambda self: 1 / 0)
+        assert hostile.read(hostile.order(NORTH, agreements)).header.kind == DECLINED
+    assert kinds(hostile.made, NORTH) == ["spend"]
+    hostile.open(attempt=2)
+    assert kinds(hostile.made, NORTH) == ["spend", "return"]
+    assert hostile.read(hostile.order(NORTH, agreements)).header.kind == DECLINED  # the attempt is over
+    agreements = hostile.agreements(attempt=2).values()
+    assert masked(hostile, hostile.order(NORTH, agreements, attempt=2))
+    assert kinds(hostile.made, NORTH) == ["spend", "return", "spend", "settle"]
 
 
 def test_a_session_is_for_its_owner_only(hostile: Hostile) -> None:

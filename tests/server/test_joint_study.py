@@ -14,13 +14,14 @@ from tests.jointliars import Forge, Liar, broken, in_anothers_name, junk, log_of
 from tests.jointrogues import FOUR, NAMES, approve_only, book, drive, joint_federation, kinds, reason
 from tests.rogues import Replies
 
-from wardround.common.errors import StudyError
+from wardround.common.errors import PrivacyError, StudyError
 from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
 from wardround.common.privacy.events import JointGaussianSteps
 from wardround.common.trust.envelope import Envelope
 from wardround.common.trust.sumroster import AGREED, MASKED, READY
 from wardround.common.trust.sumwire import Masked
+from wardround.server.coordinator import LOG
 from wardround.simulations.federation import Federation
 
 EAST, NORTH, SOUTH = NAMES
@@ -234,3 +235,9 @@ def test_a_refusal_at_a_site_reaches_the_log_as_a_reference_and_nothing_else(tmp
     assert words.startswith("declined, reference ")
     assert "'south' is not among the sites" in reason(made, NORTH, words.rpartition(" ")[2])
     assert [kinds(made, site) for site in NAMES] == [[], [], []]
+
+
+def test_a_study_whose_sums_no_grid_holds_asks_and_charges_nobody(tmp_path: Path) -> None:
+    with pytest.raises(PrivacyError, match="no grid holds"):
+        joint_federation(tmp_path, noise=1e-4)
+    assert not (tmp_path / "federation" / LOG).exists()
