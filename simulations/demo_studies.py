@@ -80,7 +80,7 @@ def studies(reference: PublicReference, *, loadings_sha256: str) -> dict[str, St
         "demo-response": "Who responds to treatment?",
         "demo-survival": "How long do patients live after diagnosis?",
     }
-    outcomes = (RESPONSE, SURVIVAL)
+    outcomes: tuple[Outcome, ...] = (RESPONSE, SURVIVAL)
     return {
         name: with_site_noise(
             _protocol(_study(name, question), outcome, reference, loadings_sha256), epsilon=EPSILON
