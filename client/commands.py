@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wardround.client import review_commands
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -29,6 +31,7 @@ def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
     _register_check(commands)
     _register_init(commands)
     _register_ledger(commands)
+    review_commands.register(commands)
 
 
 def _register_check(commands: "_Groups[argparse.ArgumentParser]") -> None:

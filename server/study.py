@@ -61,7 +61,7 @@ class Study:
         self.sites = sites
         self.progress = progress
         self._weights = protocol.federation.weights(sites)
-        self.quorum = _quorum(protocol, len(sites))
+        self.quorum = quorum_of(protocol, len(sites))
 
     @property
     def complete(self) -> bool:
@@ -162,7 +162,7 @@ def _decaying(base: Parameters) -> Parameters:
     return {name: array if array.ndim > 1 else np.zeros_like(array) for name, array in base.items()}
 
 
-def _quorum(protocol: StudyProtocol, sites: int) -> int:
+def quorum_of(protocol: StudyProtocol, sites: int) -> int:
     """Sites without which an attempt is void.
 
     Raises:

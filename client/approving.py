@@ -1,0 +1,301 @@
+"""Approving a study, and withdrawing that: the two acts of a person at the site. No message ever calls them.
+
+Order of an approval, each step durable before the next: the files of the study and its frozen patients; the
+reservation in the ledger; the approval itself. Cut off before the last step, nothing was approved, and what was
+reserved for it is found again by the next attempt. So an approved study always has its reservation.
+
+Order of a revocation: the approval is marked, so that the next message is declined; then the reservation is closed.
+What was spent stays spent.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from wardround.client.approvals import (
+    APPROVALS,
+    Approval,
+    bundle_path,
+    folder_of,
+    protocols,
+    read_approval,
+)
+from wardround.client.cohort import build_cohort, verbatim_columns
+from wardround.client.frozen import to_bytes
+from wardround.client.heldout import own_split_key, split
+from wardround.client.joining import Pinned, accept_roster
+from wardround.client.office import Office
+from wardround.client.tables import read_table
+from wardround.common.durable import sync_folder, write_atomic
+from wardround.common.errors import PolicyRefusal, TrustError, UsageError
+from wardround.common.formats import digest
+from wardround.common.learning.data import PatientRows
+from wardround.common.learning.features import FeaturePath
+from wardround.common.learning.loadings import parse_loadings
+from wardround.common.study.bundle import STUDY, Bundle, read_bundle
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.ledger import Ledger
+from wardround.common.trust.signed import timestamp, utc_now
+
+Again = Literal["once", "again"]
+"""Whether a person said that a finished study may be run once more, on top of what it spent."""
+
+SHORTEST_PREFIX: Final = 8
+"""Digits of a protocol digest that name a study."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """What an approval did.
+
+    Attributes:
+        approval: As it stands now.
+        change: `approved`; `roster` where only the members' list was renewed; `known` where nothing changed.
+    """
+
+    approval: Approval
+    change: Literal["approved", "roster", "known"]
+
+
+def approve(site: Path, data: bytes, *, again: Again = "once") -> Approved:
+    """Approve the study of a bundle: reserve its whole cost and freeze its training patients.
+
+    A study that is open already keeps its reservation and its patients; only a newer roster is taken over.
+
+    Args:
+        site: The site's folder.
+        data: The bundle.
+        again: `again` lets a finished study be reserved once more; what it spent stays charged.
+
+    Guarantees:
+        After a crash at any point the study is approved as a whole or as little as before, and if it is approved,
+        its reservation is in the ledger.
+
+    Raises:
+        PolicyRefusal: The policy or a lifetime cap refuses the study, or it is finished here.
+        CohortError: The table does not fit.
+        TrustError: The bundle is not the pinned coordinator's, its roster is older than the newest that was seen, or
+            does not hold this site with its own key.
+    """
+    office, pinned = Office.load(site), Pinned.load(site)
+    bundle = read_bundle(data, pinned.coordinator_key)
+    check_roster(bundle, office, pinned)
+    office.policy.check(bundle.protocol)
+    before = read_approval(site, bundle.protocol.digest, office.key.public)
+    with office.ledger() as ledger:
+        goes_on = _goes_on(bundle.protocol, before, ledger, again)
+    accept_roster(site, bundle.roster_file)
+    if goes_on and before is not None:
+        return _renewed(before, bundle, office)
+    if (
+        before is not None and before.state == "approved"
+    ):  # finished: it counts no more until it is approved anew
+        before.revoked().write(office.key)
+    return Approved(approval=_approve_anew(office, bundle, before), change="approved")
+
+
+def check_roster(bundle: Bundle, office: Office, pinned: Pinned) -> None:
+    """Refuse a roster of another consortium, or one without this site under its own key.
+
+    Raises:
+        TrustError: Either.
+    """
+    roster, name = bundle.roster.roster, office.policy.site
+    if roster.coordinator != pinned.coordinator:
+        raise TrustError(
+            f"the study's coordinator is {roster.coordinator!r}; this site joined {pinned.coordinator!r}"
+        )
+    if roster.sites.get(name) != office.key.public:
+        raise TrustError(
+            f"the study's roster does not hold {name!r} with this site's own key",
+            advice="ask the coordinator to enrol this site's request.json, and to publish the study again",
+        )
+
+
+def _goes_on(protocol: StudyProtocol, before: Approval | None, ledger: Ledger, again: Again) -> bool:
+    """Whether the study is approved and open.
+
+    Raises:
+        PolicyRefusal: It is finished, and nobody said `again`.
+        UsageError: `again` was said of a study that is not finished.
+    """
+    key = protocol.study.name, protocol.digest
+    withdrawn = before is not None and before.state == "revoked"
+    finished = ledger.has_finished(*key) and not withdrawn
+    if finished and again == "once":
+        raise PolicyRefusal(
+            f"study {protocol.study.name} is finished at this site under this protocol",
+            advice="to run it once more, on top of what it spent, approve it with --again",
+        )
+    if again == "again" and not ledger.has_finished(*key):
+        raise UsageError(
+            f"study {protocol.study.name} is not finished here: there is nothing to run again",
+            advice="leave --again out",
+        )
+    return before is not None and not withdrawn and ledger.has_open(*key)
+
+
+def _renewed(before: Approval, bundle: Bundle, office: Office) -> Approved:
+    """The same study under the bundle's roster; patients, number and reservation stay."""
+    if bundle.roster.version == before.roster_version:
+        return Approved(approval=before, change="known")
+    write_atomic(bundle_path(before.folder, digest(bundle.data)), bundle.data, mode=0o600)
+    after = replace(
+        before,
+        roster=bundle.roster.roster,
+        roster_version=bundle.roster.version,
+        revision=bundle.revision,
+        bundle=digest(bundle.data),
+    )
+    after.write(office.key)
+    _tidy(after)
+    return Approved(approval=after, change="roster")
+
+
+def _approve_anew(office: Office, bundle: Bundle, before: Approval | None) -> Approval:
+    rows = frozen_patients(office, bundle)
+    cohort = to_bytes(rows)
+    draft = Approval(
+        folder=_make_folder(office.folder, bundle.protocol.digest),
+        protocol=bundle.protocol,
+        roster=bundle.roster.roster,
+        roster_version=bundle.roster.version,
+        revision=bundle.revision,
+        state="approved",
+        number=before.number + 1 if before else 1,
+        time=timestamp(utc_now()),
+        width=int(rows.inputs.shape[1]),
+        cohort=digest(cohort),
+        bundle=digest(bundle.data),
+        ledger_seq=0,
+    )
+    write_atomic(draft.folder / STUDY, bundle.study.encode(), mode=0o600)
+    write_atomic(draft.bundle_path, bundle.data, mode=0o600)
+    write_atomic(draft.cohort_path, cohort, mode=0o600)
+    approval = _commit(office, draft, before)
+    _tidy(approval)
+    return approval
+
+
+def _commit(office: Office, draft: Approval, before: Approval | None) -> Approval:
+    """Reserve, then let the approval count."""
+    with office.ledger() as ledger:
+        try:
+            _reserve(office, ledger, draft.protocol, before)
+        except Exception:
+            draft.cohort_path.unlink()
+            raise
+        approval = replace(draft, ledger_seq=ledger.head[0])
+        approval.write(office.key)
+        return approval
+
+
+def _tidy(approval: Approval) -> None:
+    """Remove the files of earlier approvals, frozen patients first of all."""
+    for old in (*approval.folder.glob("cohort-*.npz"), *approval.folder.glob("bundle-*")):
+        if old not in (approval.cohort_path, approval.bundle_path):
+            old.unlink()
+
+
+def _reserve(office: Office, ledger: Ledger, protocol: StudyProtocol, before: Approval | None) -> None:
+    """Reserve; after a revocation or a finished run anew, on top of what was spent."""
+    door, withdrawn = office.door(ledger), before is not None and before.state == "revoked"
+    if withdrawn or ledger.has_finished(protocol.study.name, protocol.digest):
+        door.reserve_anew(protocol)
+    else:
+        door.reserve(protocol)
+
+
+def frozen_patients(office: Office, bundle: Bundle) -> PatientRows:
+    """The site's training patients, who are decided here once for the whole study.
+
+    Raises:
+        CohortError: The table does not fit, or too few patients are in it.
+    """
+    protocol, policy = bundle.protocol, office.policy
+    frame = read_table(policy.table, verbatim=verbatim_columns(protocol, columns=policy.columns))
+    own = build_cohort(
+        protocol,
+        frame,
+        site=policy.site,
+        path=feature_path(bundle),
+        minimum=policy.minimum_patients(protocol),
+        columns=policy.columns,
+    )
+    train, _ = split(own.patients, protocol.cohort.test_fraction, own_split_key(office.folder))
+    return own.rows.take(train)
+
+
+def feature_path(bundle: Bundle) -> FeaturePath:
+    """The public feature path of a bundle's study, with the loadings that came in the bundle.
+
+    Raises:
+        ProtocolError: The loadings do not fit the study.
+    """
+    protocol = bundle.protocol
+    return FeaturePath(
+        features=protocol.features,
+        optional_modalities=protocol.cohort.optional_modalities,
+        inputs=protocol.inputs,
+        loadings=None if bundle.loadings is None else parse_loadings(bundle.loadings),
+    )
+
+
+def _make_folder(site: Path, protocol_digest: str) -> Path:
+    root, folder = site / APPROVALS, folder_of(site, protocol_digest)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for parent in (root, site):
+        sync_folder(parent)
+    return folder
+
+
+def revoke(site: Path, name: str) -> tuple[StudyProtocol, ...]:
+    """Withdraw every approval of a study: its next message is declined, and what it did not spend is free again.
+
+    Safe to repeat; it also frees what an approval that was cut off had reserved.
+
+    Args:
+        site: The site's folder.
+        name: Of the study, for all its protocols; or the first digits of one protocol digest.
+
+    Returns:
+        The protocols that may not run any more.
+
+    Raises:
+        UsageError: No study of that name was approved here.
+        LockedError: A round is being computed; the approval is marked already, so no further one begins.
+    """
+    found = {
+        key: protocol
+        for key, protocol in protocols(site).items()
+        if _is_named(name, key, protocol.study.name)
+    }
+    if not found:
+        raise UsageError(f"no study {name!r} was approved here", advice="`wardround site studies` lists them")
+    office = Office.load(site)
+    for key in found:
+        _mark(office, key)
+    with office.ledger() as ledger:
+        for protocol in found.values():
+            office.door(ledger).close(protocol)
+            if protocol.joint:
+                office.desk(protocol).forget()
+    return tuple(found.values())
+
+
+def _is_named(name: str, key: str, study: str) -> bool:
+    return name == study or (len(name) >= SHORTEST_PREFIX and key.startswith(name))
+
+
+def _mark(office: Office, key: str) -> None:
+    try:
+        approval = read_approval(office.folder, key, office.key.public)
+    except (
+        TrustError
+    ):  # it was changed, so that it counts for nothing; its reservation is closed all the same
+        return
+    if approval is None:
+        return
+    if approval.state == "approved":
+        approval.revoked().write(office.key)
+    approval.cohort_path.unlink(missing_ok=True)

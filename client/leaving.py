@@ -1,0 +1,211 @@
+"""What leaves a hospital in a study, message by message, with shapes and sizes: computed from public terms alone.
+
+Sizes are those of the sealed envelopes that this release sends, taken from the same functions that make them, with
+the largest round and attempt. The transport adds its own frame; no patient changes any of these numbers.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+import numpy as np
+
+from wardround.common.learning import exchange
+from wardround.common.learning.models import like
+from wardround.common.learning.statistics import size
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.agreement import (
+    HYBRID,
+    MLKEM_CIPHERTEXT_SIZE,
+    EphemeralKeys,
+    installed_suites,
+)
+from wardround.common.trust.envelope import Header, seal
+from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.sumroster import (
+    AGREED,
+    MASKED,
+    READY,
+    Ready,
+    SumContext,
+    SumRoster,
+    agreed_body,
+    ready_body,
+    recipients,
+)
+from wardround.common.trust.sumwire import Masked
+
+LONGEST_LEDGER: Final = 999_999
+"""A ledger's number of entries, for the size of a receipt."""
+
+_ANY: Final = "0" * 64  # a digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Array:
+    """Numbers in a message: name, shape, and type."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """One kind of message from this site.
+
+    Attributes:
+        kind: As in the envelope.
+        when: How often, in words.
+        what: What it tells, in words.
+        arrays: The numbers in it; only they depend on patients.
+        most: Bytes of its envelope, at most.
+        times: How many can leave in the study, at most; 0 where the coordinator may ask as often as it likes and
+            gets the same answer.
+    """
+
+    kind: str
+    when: str
+    what: str
+    arrays: tuple[Array, ...] = field(default=())
+    most: int
+    times: int = 0
+
+
+def leaving(protocol: StudyProtocol, *, width: int, roster: Roster, site: str) -> tuple[Leaving, ...]:
+    """Every kind of message that can leave, in the order of a study.
+
+    Args:
+        protocol: The study.
+        width: Inputs of the model.
+        roster: The members.
+        site: This site.
+    """
+    scribe = _Scribe(protocol=protocol, width=width, roster=roster, site=site)
+    return tuple(scribe.messages())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scribe:
+    """Seals messages of the study's shapes without any patient, to see how long they are."""
+
+    protocol: StudyProtocol
+    width: int
+    roster: Roster
+    site: str
+    key: SigningKey = field(default_factory=SigningKey.generate, repr=False)
+
+    def messages(self) -> Iterator[Leaving]:
+        yield Leaving(
+            kind=exchange.PRESENT,
+            when="when the coordinator calls the roll",
+            what="that this site is there and approved the study",
+            most=self._sealed(exchange.PRESENT, b""),
+        )
+        yield from self._joint() if self.protocol.joint else self._update()
+        yield Leaving(
+            kind=exchange.DECLINED,
+            when="instead of any other message",
+            what="the word `declined` and a reference that means something at this site only",
+            most=self._sealed(exchange.DECLINED, exchange.refusal("0" * 8)),
+        )
+        yield Leaving(
+            kind=exchange.FINISHED,
+            when="at the end of the study",
+            what="that this site closed the study",
+            most=self._sealed(exchange.FINISHED, b""),
+        )
+
+    @property
+    def _attempts(self) -> int:
+        return self.protocol.federation.rounds * self.protocol.federation.attempts
+
+    def _update(self) -> Iterator[Leaving]:
+        model = like(self.protocol, self.width)
+        noise = "after this site's own noise" if self.protocol.private else "WITHOUT NOISE"
+        yield Leaving(
+            kind=exchange.UPDATE,
+            when="once per attempt of a round; a repeated question gets the same bytes",
+            what=f"the change of the model, {noise}; what it cost, the number and hash of the ledger's last entry",
+            arrays=tuple(
+                Array(name=name, shape=array.shape, kind="float32") for name, array in model.items()
+            ),
+            most=self._sealed(exchange.UPDATE, exchange.pack_update(self._receipt(), model)),
+            times=self._attempts,
+        )
+
+    def _joint(self) -> Iterator[Leaving]:
+        suites = installed_suites()
+        yield Leaving(
+            kind=READY,
+            when="at the start of each attempt of a round",
+            what="fresh public keys of this attempt",
+            most=self._sealed(READY, ready_body(suites, EphemeralKeys.draw(suites).public)),
+            times=self._attempts,
+        )
+        yield Leaving(
+            kind=AGREED,
+            when="once the members of an attempt are known",
+            what="the digest of the members' list as this site saw it, and what peers need for their keys",
+            most=self._sealed(AGREED, self._agreed()),
+            times=self._attempts,
+        )
+        for round_, arrays in self._sums():
+            yield Leaving(
+                kind=MASKED,
+                when=round_,
+                what="this site's share of a sum, with its share of the noise, masked so that only the sum over all "
+                "members can be read; what it cost, the number and hash of the ledger's last entry",
+                arrays=arrays,
+                most=self._sealed(MASKED, self._masked(arrays[0].shape[0])),
+                times=self._attempts,
+            )
+
+    def _sums(self) -> Iterator[tuple[str, tuple[Array, ...]]]:
+        rounds = self.protocol.federation.rounds
+        if self.protocol.sums_statistics(1):
+            length = size(self.protocol, self.width)
+            yield "once per attempt of round 1", (Array(name="statistics", shape=(length,), kind="uint32"),)
+        if rounds > 1 or not self.protocol.sums_statistics(1):
+            length = sum(array.size for array in like(self.protocol, self.width).values())
+            when = "once per attempt of a round" + (
+                " after the first" if self.protocol.sums_statistics(1) else ""
+            )
+            yield when, (Array(name="gradients", shape=(length,), kind="uint32"),)
+
+    def _agreed(self) -> bytes:
+        names = sorted({*self.roster.sites, self.site})
+        readies = cast("dict[str, Ready]", dict.fromkeys(names))
+        context = SumContext(
+            study=self.protocol.study.name,
+            protocol_digest=self.protocol.digest,
+            round=1,
+            attempt=1,
+            base_model=_ANY,
+            coordinator=self.roster.coordinator,
+        )
+        suite = installed_suites()[0]
+        roster = SumRoster(context=context, readies=readies, suite=suite, digest=_ANY)
+        made = recipients(roster, self.site) if suite == HYBRID else ()
+        return agreed_body(roster, dict.fromkeys(made, bytes(MLKEM_CIPHERTEXT_SIZE)))
+
+    def _masked(self, length: int) -> bytes:
+        values = np.zeros(length, np.uint32)
+        return Masked(receipt=self._receipt().to_bytes(), transcript=_ANY, values=values).pack()
+
+    def _receipt(self) -> exchange.Receipt:
+        return exchange.Receipt(event=self.protocol.event(), ledger_seq=LONGEST_LEDGER, ledger_head=_ANY)
+
+    def _sealed(self, kind: str, body: bytes) -> int:
+        terms = self.protocol.federation
+        fields = Header(
+            kind=kind,
+            study=self.protocol.study.name,
+            protocol_digest=self.protocol.digest,
+            round=terms.rounds,
+            attempt=terms.attempts,
+            sender=self.site,
+            receiver=self.roster.coordinator,
+            base_model=_ANY,
+        )
+        return len(seal(self.key, fields, body))

@@ -1,0 +1,97 @@
+"""`server publish`: a study goes out to the hospitals as one signed file of data.
+
+Everything that a hospital would find wrong is found here first: loadings, roster, quorum, honest sites. The files are
+kept in the coordinator's folder, so that what runs later is what was published.
+"""
+
+from pathlib import Path
+
+from wardround.common.durable import write_atomic
+from wardround.common.errors import ProtocolError, StorageError, WardroundError
+from wardround.common.learning.loadings import read_loadings
+from wardround.common.study.bundle import (
+    STUDY,
+    SUFFIX,
+    check_path,
+    read_bundle,
+    read_bundle_file,
+    write_bundle,
+)
+from wardround.common.study.decode import read_text
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.study.reader import loads
+from wardround.common.trust.identity import PublicKey
+from wardround.common.trust.rosterfile import open_roster
+from wardround.server.enrolment import signed_roster
+from wardround.server.serverfile import ServerFile
+from wardround.server.study import quorum_of
+
+
+def publish(folder: Path, study: Path) -> Path:
+    """Write `DIR/studies/NAME/`: the protocol, its loadings, and the bundle for the hospitals.
+
+    Published again unchanged, under the same roster, it stays the same file; otherwise its revision is one more.
+
+    Args:
+        folder: The coordinator's folder.
+        study: The `study.toml`; its loadings file stands beside it.
+
+    Returns:
+        The bundle, to be sent to every hospital.
+
+    Raises:
+        ProtocolError: The protocol or its loadings are not acceptable, or name sites that are not enrolled.
+        StudyError: Fewer hospitals are enrolled than the study needs.
+        StorageError: Something could not be written; what was published before stays.
+    """
+    server = ServerFile.load(folder)
+    key, roster, text = server.key(), signed_roster(folder), read_text(study)
+    protocol = loads(text, str(study))
+    loadings = _loadings(protocol, study.parent)
+    _check_sites(protocol, tuple(open_roster(roster, key.public).roster.sites))
+    home = server.studies / protocol.study.name
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / f"{protocol.study.name}{SUFFIX}"
+    revision = _next_revision(path, protocol, roster, key.public)
+    data = write_bundle(key, study=text, loadings=loadings, roster=roster, revision=revision)
+    if loadings is not None:
+        place = home / protocol.inputs.loadings
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, loadings)
+    write_atomic(home / STUDY, text.encode())
+    write_atomic(path, data)
+    return path
+
+
+def _loadings(protocol: StudyProtocol, folder: Path) -> bytes | None:
+    """The loadings file that the protocol names, read as every hospital will read it."""
+    if not protocol.inputs.loadings:
+        return None
+    check_path(protocol.inputs.loadings)
+    read_loadings(protocol.inputs, folder)
+    return (folder / protocol.inputs.loadings).read_bytes()
+
+
+def _check_sites(protocol: StudyProtocol, enrolled: tuple[str, ...]) -> None:
+    listed = {site.name for site in protocol.federation.sites}
+    if strangers := sorted(listed - set(enrolled)):
+        raise ProtocolError(
+            f"the protocol lists {', '.join(strangers)}, which is not enrolled here",
+            advice="enrol it first (`wardround server enrol`), or take its [[federation.sites]] entry out",
+        )
+    protocol.federation.weights(enrolled)
+    quorum_of(protocol, len(enrolled))
+
+
+def _next_revision(path: Path, protocol: StudyProtocol, roster: bytes, key: PublicKey) -> int:
+    if not path.exists():
+        return 1
+    try:
+        before = read_bundle(read_bundle_file(path), key)
+    except WardroundError as error:
+        raise StorageError(
+            f"the bundle {path} that was published before cannot be read: {error}",
+            advice="restore it from a copy, so that revisions go on; or move it away, and say so to the hospitals",
+        ) from None
+    same = before.protocol.digest == protocol.digest and before.roster_file == roster
+    return before.revision if same else before.revision + 1
