@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from wardround.common.durable import write_atomic
-from wardround.common.errors import TrustError
+from wardround.common.errors import TrustError, UsageError
 from wardround.common.formats import check_header
 from wardround.common.study.decode import as_table, parse, read_text, refuse_unknown
 from wardround.common.study.writer import quoted
 from wardround.common.trust.identity import PublicKey, check_name
+from wardround.common.trust.words import confirm
 
 FILE: Final = "peers.toml"
 FORMAT: Final = "wardround-peers"
@@ -57,11 +58,45 @@ def approve_peers(folder: Path, peers: Mapping[str, PublicKey]) -> None:
     if changed:
         raise TrustError(
             f"peer {changed[0]!r} was approved with another key",
-            advice=f"compare fingerprints by telephone; if the key was renewed, remove the old line from {FILE}",
+            advice="call that hospital on a number that you knew before. If it made a new key: "
+            f"wardround site peers remove DIR {changed[0]!r}, then approve it again",
         )
     together = _distinct({**before, **peers})
     if together != before:
         write_atomic(folder / FILE, _text(together), mode=0o600)
+
+
+def confirm_peer(folder: Path, name: str, key: PublicKey, words: str) -> None:
+    """Approve one peer after comparing the words that a person heard with its key.
+
+    Args:
+        folder: The site's folder.
+        name: The peer.
+        key: Its key, from anybody: only the words make it count.
+        words: As the peer's own people read them out.
+
+    Raises:
+        TrustError: The words are another key's, or a peer of that name was approved with another key.
+        UsageError: They are no words.
+        StorageError: The file cannot be written.
+    """
+    confirm(words, key.fingerprint, whose=name)
+    approve_peers(folder, {name: key})
+
+
+def remove_peer(folder: Path, name: str) -> None:
+    """Take a peer off the list: its noise no longer counts here.
+
+    Raises:
+        UsageError: It was not approved.
+        StorageError: The file cannot be written; the peer stays approved.
+    """
+    before = dict(approved_peers(folder))
+    if before.pop(name, None) is None:
+        raise UsageError(
+            f"{name!r} is not an approved peer", advice=f"approved: {', '.join(before) or 'nobody'}"
+        )
+    write_atomic(folder / FILE, _text(before), mode=0o600)
 
 
 def _distinct(peers: Mapping[str, PublicKey]) -> Mapping[str, PublicKey]:

@@ -81,12 +81,13 @@ class FirstPolicy:
         )
 
 
-def create_site(folder: Path, first: FirstPolicy) -> tuple[SitePolicy, str]:
+def create_site(folder: Path, first: FirstPolicy, *, passphrase: str = "") -> tuple[SitePolicy, str]:
     """Write `site.toml` and a new identity key.
 
     Args:
         folder: The site's folder; created if absent, readable by its owner only.
         first: The site's terms.
+        passphrase: Encrypts the key; empty for none. A key that is there already keeps its own.
 
     Returns:
         The policy as it reads back, and the fingerprint of the key, for the roster.
@@ -105,7 +106,9 @@ def create_site(folder: Path, first: FirstPolicy) -> tuple[SitePolicy, str]:
     try:
         policy = SitePolicy.load(path)
         if not policy.identity.exists():
-            SigningKey.generate().save(policy.identity)
+            key = SigningKey.generate()
+            key.save(policy.identity, passphrase=passphrase)
+            return policy, key.public.fingerprint
         return policy, SigningKey.load(policy.identity).public.fingerprint
     except Exception:
         path.unlink()

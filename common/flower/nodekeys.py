@@ -4,6 +4,7 @@ It authenticates a connection, nothing more: who answers for a hospital is decid
 envelopes. Format: OpenSSH, ECDSA on NIST P-384, as Flower expects.
 """
 
+import stat
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from wardround.common.durable import write_atomic
-from wardround.common.errors import TrustError
+from wardround.common.errors import StorageError, TrustError
 
 _LONGEST = 1000  # characters
 
@@ -31,6 +32,32 @@ def new_node_key(path: Path) -> str:
     write_atomic(path, private, mode=0o600)
     write_atomic(path.with_suffix(".pub"), line.encode() + b"\n")
     return line
+
+
+def own_node_line(path: Path) -> str:
+    """The public line of a private node key.
+
+    Raises:
+        StorageError: The file cannot be read.
+        TrustError: Others may read it, or it holds no ECDSA P-384 key.
+    """
+    try:
+        data, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise StorageError(f"could not read the node key {path}: {error.strerror or error}") from error
+    if mode & 0o077:
+        raise TrustError(
+            f"expected {path} to be readable by its owner only, found mode {mode:03o}",
+            advice=f"chmod 600 {path}; if others may have read it: wardround site request DIR --new-node-key",
+        )
+    try:
+        key = pem.load_ssh_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise TrustError(
+            f"expected a private node key (OpenSSH, without passphrase) in {path}, found something else",
+            advice="make another one: wardround site request DIR --new-node-key",
+        ) from None
+    return _line(_checked(key.public_key()))
 
 
 def check_node_key(line: str) -> str:
