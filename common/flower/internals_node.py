@@ -56,13 +56,18 @@ class Naps:
 
 def run_supernode(place: NodePlace, port: int) -> None:
     """Flower's SuperNode in this process, its executor's door at a port of loopback. Returns by `SystemExit`."""
+    tame()
+    sys.argv = ["flower-supernode", *_arguments(place, port)]
+    flower_supernode()
+
+
+def tame() -> None:
+    """Put ours in the place of what naps too long, tells too much, believes too much, or waits for ever."""
     replace_in(worker, "time", Naps())
     replace_in(worker, "pull_objects", partial(pull_objects, initial_backoff=_FIRST_LOOK))
     replace_in(worker, "get_fused_config_from_fab", lambda *given: {})
     replace_in(InMemoryNodeState, "get_message_processing_duration", lambda *given, **named: 0.0)
     replace_in(InMemoryNodeState, "_on_task_tokens_expired", _answer_for_all)
-    sys.argv = ["flower-supernode", *_arguments(place, port)]
-    flower_supernode()
 
 
 def _answer_for_all(state: InMemoryNodeState, tasks: list[Task]) -> None:

@@ -218,6 +218,18 @@ def test_nodes_are_registered_listed_struck_and_made_equal_to_the_roster(link: L
     assert {node.name for node in registered(link.place)} == set(before)
 
 
+def test_a_proxy_of_the_environment_does_not_stand_between_processes_of_one_machine(
+    link: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    ran: list[int] = []
+    link.serve(lambda grid, context: ran.append(len(list(grid.get_node_ids()))))
+    assert len(ran) == 1
+    assert healthy(link.place.loopback, link.place.ca)
+    registered(link.place)
+
+
 def test_a_message_to_a_removed_node_is_answered_by_an_error_at_once(link: Line) -> None:
     gone = RawNode(link, "gone")
     answers: list[Message] = []

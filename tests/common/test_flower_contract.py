@@ -1,0 +1,243 @@
+"""A contract with the Flower that a deployment runs: what we replace and rely on is there and is what it was.
+
+Each private name stands in `USED_BY` with the test that fails without it.
+"""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from threading import Event
+
+import httpx
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.supercore.constant import TaskType
+from flwr.supercore.inflatable import inflatable_utils
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.superlink.grid import http_grid
+from flwr.supernode import start_client_internal as worker
+from flwr.supernode.nodestate import NodeStateFactory
+from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
+from flwr.supernode.runtime import run_clientapp
+from tests.flowerline import ROOT
+
+from wardround.common.errors import StudyError, TrustError
+from wardround.common.flower.internals import become_task
+from wardround.common.flower.internals_calls import Patience, RunLost
+from wardround.common.flower.internals_node import Naps, _answer_for_all
+
+HERE = "tests/common/test_flower_contract.py"
+LINK = "tests/common/test_flower_link.py"
+EXECUTOR = "tests/client/test_executor.py"
+PUBLIC = ("flwr.app", "flwr.serverapp", "flwr.clientapp", "flwr.simulation")
+REACH = f"{LINK}::test_hospitals_reach_the_fleet_and_the_health_check_and_nothing_else"
+FORGED = f"{LINK}::test_a_node_can_answer_for_itself_only"
+LISTED = f"{LINK}::test_nodes_are_registered_listed_struck_and_made_equal_to_the_roster"
+LEFT = f"{LINK}::test_a_new_start_ends_what_a_dead_process_left"
+RAISED = f"{LINK}::test_what_the_app_raises_passes_through_and_flower_hears_no_text"
+REMOVED = f"{LINK}::test_a_message_to_a_removed_node_is_answered_by_an_error_at_once"
+PROXY = f"{LINK}::test_a_proxy_of_the_environment_does_not_stand_between_processes_of_one_machine"
+ANSWERED = f"{EXECUTOR}::test_a_message_is_answered_by_a_child_of_a_parent_without_threads"
+SILENT = f"{EXECUTOR}::test_no_text_of_an_exception_leaves_and_none_of_a_patient_is_logged"
+KILLED = f"{EXECUTOR}::test_a_killed_child_is_answered_for_at_once_and_the_next_message_works"
+NAPS = f"{HERE}::test_flowers_worker_sleeps_where_we_think"
+LOOKS = f"{HERE}::test_flower_waits_a_second_for_bytes_on_their_way_and_takes_another_number"
+UNFETCHED = f"{HERE}::test_a_message_that_nobody_fetched_is_answered_too"
+
+USED_BY = {
+    "flwr.app.message.remove_content_from_message": KILLED,
+    "flwr.common.constant.ErrorCode": KILLED,
+    "flwr.common.constant.ISOLATION_MODE_PROCESS": REACH,
+    "flwr.common.constant.SUPERLINK_NODE_ID": FORGED,
+    "flwr.common.constant.Status": LEFT,
+    "flwr.common.constant.SubStatus": RAISED,
+    "flwr.common.constant.TRANSPORT_TYPE_GRPC_RERE": REACH,
+    "flwr.common.serde.context_from_proto": LEFT,
+    "flwr.common.serde.message_from_proto": KILLED,
+    "flwr.common.serde.message_to_proto": KILLED,
+    "flwr.common.serde.run_from_proto": LEFT,
+    "flwr.proto.control_pb2.ListNodesRequest": LISTED,
+    "flwr.proto.control_pb2.ListRunsRequest": LEFT,
+    "flwr.proto.control_pb2.RegisterNodeRequest": LISTED,
+    "flwr.proto.control_pb2.StartRunRequest": LEFT,
+    "flwr.proto.control_pb2.StopRunRequest": LEFT,
+    "flwr.proto.control_pb2.UnregisterNodeRequest": LISTED,
+    "flwr.proto.fab_pb2.Fab": LEFT,
+    "flwr.proto.fleet_pb2.PushMessagesRequest": FORGED,
+    "flwr.proto.fleet_pb2.PushMessagesResponse": FORGED,
+    "flwr.proto.message_pb2.Message": KILLED,
+    "flwr.proto.node_pb2.NodeInfo": LISTED,
+    "flwr.proto.runtime_pb2.AcquireTaskRequest": ANSWERED,
+    "flwr.proto.runtime_pb2.PullTaskInputRequest": LEFT,
+    "flwr.proto.runtime_pb2.PushTaskOutputRequest": RAISED,
+    "flwr.proto.runtime_pb2.SendTaskHeartbeatRequest": LEFT,
+    "flwr.proto.task_pb2.Task": UNFETCHED,
+    "flwr.server.superlink.linkstate.LinkState": FORGED,
+    "flwr.supercore.constant.NodeStatus": LISTED,
+    "flwr.supercore.control.control_http_client.ControlHttpClient": LISTED,
+    "flwr.supercore.error.ApiErrorCode": FORGED,
+    "flwr.supercore.error.FlowerError": FORGED,
+    "flwr.supercore.inflatable.inflatable_utils.pull_and_inflate_object_from_tree": LOOKS,
+    "flwr.supercore.inflatable.inflatable_utils.pull_objects": LOOKS,
+    "flwr.supercore.interceptors.RuntimeTokenHttpInterceptor": LEFT,
+    "flwr.supercore.interceptors.RuntimeVersionHttpInterceptor": LEFT,
+    "flwr.supercore.interceptors.SuperExecAuthHttpInterceptor": ANSWERED,
+    "flwr.supercore.protobuf.client.ProtobufCall": LISTED,
+    "flwr.supercore.protobuf.client.ProtobufClient": PROXY,
+    "flwr.supercore.protobuf.client.ProtobufClientInterceptor": LISTED,
+    "flwr.supercore.protobuf.client.ProtobufRequestContext": LISTED,
+    "flwr.supercore.retry.RetryInvoker": f"{LINK}::test_a_superlink_that_dies_and_comes_back_is_waited_for",
+    "flwr.supercore.run.Run": LEFT,
+    "flwr.supercore.runtime.RuntimeHttpClient": LEFT,
+    "flwr.supercore.task_identity.TaskIdentity": ANSWERED,
+    "flwr.superlink.auth_plugin.NoOpControlAuthnPlugin": REACH,
+    "flwr.superlink.cli.flower_superlink.SuperLinkLifespan": REACH,
+    "flwr.superlink.config_loader.SuperLinkLifespanConfig": REACH,
+    "flwr.superlink.grid.HttpGrid": REMOVED,
+    "flwr.superlink.grid.http_grid": LOOKS,
+    "flwr.superlink.main.create_app": REACH,
+    "flwr.superlink.servicer.fleet.fleet_handlers": FORGED,
+    "flwr.supernode.cli.flower_supernode.flower_supernode": ANSWERED,
+    "flwr.supernode.nodestate.in_memory_nodestate.InMemoryNodeState": UNFETCHED,
+    "flwr.supernode.runtime.run_clientapp": SILENT,
+    "flwr.supernode.start_client_internal": NAPS,
+}
+
+
+def test_every_private_name_has_a_test_that_exists() -> None:
+    files = sorted((ROOT / "common" / "flower").glob("internals_*.py"))
+    assert len(files) >= 6
+    imported = {
+        f"{node.module}.{alias.name}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("flwr")
+        for alias in node.names
+        if node.module not in PUBLIC
+    }
+    assert imported == set(USED_BY)
+    for place in set(USED_BY.values()):
+        file, _, name = place.partition("::")
+        assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), place
+
+
+def test_flowers_worker_sleeps_where_we_think() -> None:
+    tree = ast.parse(inspect.getsource(worker))
+    used = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    assert {name for name in used if name.startswith("time.")} == {"time.sleep"}
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert sorted(call for call in calls if call.startswith("time.sleep")) == [
+        "time.sleep(0.5)",
+        "time.sleep(0.5)",
+        "time.sleep(3)",
+    ]
+
+
+def test_naps_grow_with_the_wait_and_begin_anew_with_another_one() -> None:
+    now, naps = [0.0], []
+
+    def rest(seconds: float) -> None:
+        naps.append(round(seconds, 3))
+        now[0] += seconds
+
+    nap = Naps(clock=lambda: now[0], rest=rest)
+    nap.sleep(3)
+    now[0] += 10
+    nap.sleep(3)
+    now[0] += 1000
+    nap.sleep(3)
+    nap.sleep(0.5)
+    now[0] += 100
+    nap.sleep(0.5)
+    nap.sleep(3)
+    assert naps == [0.1, 0.505, 2.0, 0.02, 0.5, 0.1]
+
+
+def test_flower_waits_a_second_for_bytes_on_their_way_and_takes_another_number() -> None:
+    for pull in (inflatable_utils.pull_objects, inflatable_utils.pull_and_inflate_object_from_tree):
+        assert inspect.signature(pull).parameters["initial_backoff"].default == 1
+    assert "pull_objects(" in inspect.getsource(http_grid.HttpGrid.pull_messages)
+    assert "pull_objects(" in inspect.getsource(worker._pull_and_store_message)
+    assert "pull_and_inflate_object_from_tree(" in inspect.getsource(run_clientapp.pull_task_input)
+
+
+def test_a_node_reports_no_duration_and_parses_no_bundle() -> None:
+    script = (
+        "from wardround.common.flower.internals_node import tame, worker, InMemoryNodeState as S, Naps\n"
+        "tame()\n"
+        "print(worker.get_fused_config_from_fab(b'no zip', None), isinstance(worker.time, Naps))\n"
+        "print(S.get_message_processing_duration(None, message_id='m'), S.get_message_processing_duration(None, 'm'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "{} True\n0.0 0.0\n"
+    source = inspect.getsource(worker)
+    assert source.count("get_fused_config_from_fab(") == 1
+    assert "state.get_message_processing_duration(" in source
+
+
+def test_a_message_that_nobody_fetched_is_answered_too() -> None:
+    become_task()
+    for ours, answered in ((InMemoryNodeState._on_task_tokens_expired, 0), (_answer_for_all, 1)):
+        state = NodeStateFactory(objectstore_factory=ObjectStoreFactory()).state()
+        assert isinstance(state, InMemoryNodeState)
+        message = Message(RecordDict(), 11, "train")
+        message.metadata.__dict__["_message_id"] = message.object_id
+        state.store_message(message)
+        number = state.create_task(task_type=TaskType.CLIENT_APP, run_id=1, fab_hash="f")
+        assert number is not None
+        ours(state, list(state.get_tasks(task_ids=[number])))
+        replies = state.get_messages_legacy(is_reply=True)
+        assert len(replies) == answered  # none: Flower's worker waits for ever
+        assert [reply.error.code for reply in replies] == [8] * answered
+
+
+def answering(status: int) -> Callable[[], None]:
+    """A call that a server answers with a status."""
+
+    def call() -> None:
+        response = httpx.Response(status, request=httpx.Request("POST", "https://h/"), text="patient 12345")
+        response.raise_for_status()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, RunLost), (404, RunLost), (403, TrustError), (409, StudyError), (500, StudyError)],
+)
+def test_a_refusal_is_ours_and_says_nothing_of_what_was_answered(status: int, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        Patience("the other side", limit=None).invoke(answering(status))
+    assert "the other side" in str(caught.value)
+    assert "12345" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_call_is_repeated_until_it_works_or_the_limit_or_a_stop() -> None:
+    tries: list[int] = []
+
+    def third() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise httpx.ConnectError("refused")
+        return "there"
+
+    said: list[str] = []
+    assert Patience("it", limit=None, say=said.append).invoke(third) == "there"
+    assert said == ["waiting for it"]
+    with pytest.raises(StudyError, match="it does not answer"):
+        Patience("it", limit=0.0).invoke(answering(503))
+    stop = Event()
+    stop.set()
+    with pytest.raises(StudyError, match="stopped waiting"):
+        Patience("it", limit=None, stop=stop).invoke(answering(503))
+
+
+def test_a_wrong_certificate_is_not_waited_for() -> None:
+    def call() -> None:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+
+    with pytest.raises(TrustError, match="certificate"):
+        Patience("it", limit=None).invoke(call)
