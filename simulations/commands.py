@@ -84,27 +84,15 @@ def _register_simulate(subparsers: "argparse._SubParsersAction[argparse.Argument
 
 
 def _simulate(chosen: argparse.Namespace) -> int:
-    from wardround.common.errors import UsageError
-    from wardround.simulations.planning import load_study, plan
+    from wardround.simulations.planning import consortium_of, load_study, plan
     from wardround.simulations.progress import shown
-    from wardround.simulations.recruitment import from_folders, from_table
     from wardround.simulations.run import simulate
 
     protocol, folder = load_study(chosen.study, seed=chosen.seed)
-    if chosen.sites is not None:
-        consortium = from_folders(protocol, folder, chosen.sites)
-    elif chosen.site_column is None:
-        raise UsageError("--table needs --site-column", advice="name the column that holds the hospital")
-    else:
-        consortium = from_table(
-            protocol,
-            folder,
-            chosen.table,
-            site_column=chosen.site_column,
-            out=chosen.out,
-            cohort=chosen.cohort,
-            seed=chosen.seed,
-        )
+    source = {
+        name: getattr(chosen, name) for name in ("sites", "table", "site_column", "out", "cohort", "seed")
+    }
+    consortium = consortium_of(protocol, folder, **source)
     options = {name: getattr(chosen, name) for name in ("backend", "seed", "folds", "leave_one_out")}
     with shown(protocol.study.name) as step:
         results = simulate(plan(protocol, folder, consortium, **options), chosen.out, step=step)

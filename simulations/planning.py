@@ -8,6 +8,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import load
 from wardround.simulations.federation import Backend
 from wardround.simulations.hospitals import Consortium
+from wardround.simulations.recruitment import from_folders, from_table
 from wardround.simulations.run import Plan
 
 FEWEST_SITES = 2
@@ -25,6 +26,43 @@ def load_study(path: Path, *, seed: int) -> tuple[StudyProtocol, Path]:
     return protocol, path.resolve().parent
 
 
+def consortium_of(
+    protocol: StudyProtocol,
+    folder: Path,
+    *,
+    sites: Path | None,
+    table: Path | None,
+    site_column: str | None,
+    out: Path,
+    cohort: str,
+    seed: int,
+) -> Consortium:
+    """The hospitals that somebody named: folders of their own, or a column of one table.
+
+    Args:
+        protocol: The study.
+        folder: Where the files it names are.
+        sites: Folder with one sub-folder per hospital; or None.
+        table: All hospitals' patients, with `site_column`; or None.
+        site_column: The column that names the hospital.
+        out: The run folder, for imagined hospitals.
+        cohort: What the patients of `table` are.
+        seed: Of the split of `table`.
+
+    Raises:
+        UsageError: Both or neither were named, or the table's column is missing.
+    """
+    if (table is None) == (sites is None):
+        raise UsageError("give either a table (with its site column) or a folder of sites")
+    if sites is not None:
+        return from_folders(protocol, folder, sites)
+    if table is None or site_column is None:
+        raise UsageError(
+            "a table needs a site_column (--site-column)", advice="name the column that holds the hospital"
+        )
+    return from_table(protocol, folder, table, site_column=site_column, out=out, cohort=cohort, seed=seed)
+
+
 def plan(
     protocol: StudyProtocol,
     folder: Path,
@@ -38,7 +76,8 @@ def plan(
     """Check that the pieces fit together.
 
     Raises:
-        UsageError: Too few sites, nobody held out, or folds that would charge real ledgers many times.
+        UsageError: Too few sites, too few for joint noise, nobody held out, or folds that would charge real ledgers
+            many times.
     """
     sites = len(consortium.hospitals)
     if sites < FEWEST_SITES:
@@ -59,6 +98,7 @@ def plan(
             f"leaving one site out needs at least {FEWEST_SITES + 1} sites, found {sites}",
             advice="leave out --leave-one-out",
         )
+    _check_honest(protocol, sites, leave_one_out)
     if not folds and protocol.cohort.test_fraction == 0:
         raise UsageError(
             "cohort.test_fraction is 0: no patient is held out, so nothing can be compared",
@@ -73,3 +113,15 @@ def plan(
         folds=folds,
         leave_one_out=leave_one_out,
     )
+
+
+def _check_honest(protocol: StudyProtocol, sites: int, leave_one_out: str) -> None:
+    """Joint noise needs one site more than it counts on, also where one is left out in turn."""
+    honest = protocol.privacy.honest_sites
+    smallest = sites - (leave_one_out == "yes")
+    if protocol.joint and honest >= smallest:
+        raise UsageError(
+            f"the study counts on {honest} honest sites, and the smallest sum here would have {smallest} "
+            f"({sites} sites fit the protocol)",
+            advice="plan it for fewer honest sites: `wardround study plan STUDY --honest H`",
+        )

@@ -4,7 +4,7 @@ run.json            what was asked, with digests; written first
 study.toml          the protocol, and the loadings it names
 sites/<name>/       identity, ledger, outbox and refusals of an imagined hospital (only with --table)
 federation/         the coordinator's key, checkpoint and study log
-curves.jsonl        one line per measured round
+curves.jsonl        one line per measured round and place; exact, and each line says so: `"private": false`
 model.safetensors   the final model with its preprocessing
 ledger.json         what each site's ledger says was spent
 results.json, report.html   written last: their presence means the run is complete
@@ -118,7 +118,7 @@ class RunFolder:
 
     def add_curves(self, rows: Iterable[CurveRow]) -> None:
         """Note the points of one round, durably and in one go: hundreds of hospitals make hundreds of points."""
-        lines = [canonical({**asdict(row), "value": repr(row.value)}) for row in rows]
+        lines = [canonical({**asdict(row), "value": repr(row.value), "private": False}) for row in rows]
         append_line(self._curves, b"\n".join(lines), mode=0o644)
 
     def curves(self) -> tuple[CurveRow, ...]:
@@ -132,8 +132,9 @@ class RunFolder:
         for line in self._curves.read_bytes().splitlines():
             try:
                 found = json.loads(line)
+                found.pop("private", None)
                 yield CurveRow(**{**found, "value": float(found["value"])})
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, AttributeError):
                 continue
 
     def keep_ledgers(self, spent: Mapping[str, object]) -> None:

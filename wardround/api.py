@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from wardround.common.errors import UsageError
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -92,21 +90,20 @@ def simulate(
     Raises:
         WardroundError: Any of its kinds, each with advice.
     """
-    from wardround.simulations.planning import load_study, plan
-    from wardround.simulations.recruitment import from_folders, from_table
+    from wardround.simulations.planning import consortium_of, load_study, plan
     from wardround.simulations.run import simulate as run_plan
 
-    if (table is None) == (sites is None):
-        raise UsageError("give either a table (with its site column) or a folder of sites")
     protocol, folder = load_study(Path(study), seed=seed)
-    if table is not None:
-        if site_column is None:
-            raise UsageError("a table needs a site_column", advice="name the column that holds the hospital")
-        consortium = from_table(
-            protocol, folder, Path(table), site_column=site_column, out=Path(out), cohort=cohort, seed=seed
-        )
-    else:
-        consortium = from_folders(protocol, folder, Path(str(sites)))
+    consortium = consortium_of(
+        protocol,
+        folder,
+        sites=None if sites is None else Path(sites),
+        table=None if table is None else Path(table),
+        site_column=site_column,
+        out=Path(out),
+        cohort=cohort,
+        seed=seed,
+    )
     chosen = plan(
         protocol, folder, consortium, backend=backend, seed=seed, folds=folds, leave_one_out=leave_one_out
     )

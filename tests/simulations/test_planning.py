@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.runs import private_study, study, table, write
+from tests.runs import joint_study, private_study, study, table, write
 
 from wardround.common.errors import ProtocolError, UsageError
 from wardround.common.study.protocol import StudyProtocol
@@ -63,6 +63,16 @@ def test_one_fold_is_none(folds: int, tmp_path: Path) -> None:
 def test_leaving_one_of_two_out_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least 3 sites, found 2"):
         planned(tmp_path, study(), TWO, leave_one_out="yes")
+
+
+def test_joint_noise_needs_one_hospital_more_than_it_counts_on(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"counts on 2 honest sites.*would have 2") as refusal:
+        planned(tmp_path, joint_study(), TWO)
+    assert "study plan" in refusal.value.advice
+    three = {**TWO, "west": 40}
+    assert planned(tmp_path, joint_study(), three).leave_one_out == "no"
+    with pytest.raises(UsageError, match=r"would have 2 \(3 sites"):
+        planned(tmp_path, joint_study(), three, leave_one_out="yes")
 
 
 def test_without_held_out_patients_only_cross_validation_can_compare(tmp_path: Path) -> None:

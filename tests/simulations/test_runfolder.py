@@ -93,6 +93,8 @@ def test_the_last_word_on_a_round_counts_and_a_torn_line_does_not(tmp_path: Path
     with (tmp_path / "curves.jsonl").open("ab") as file:
         file.write(b'{"round":3,"on":"al')
     assert [(row.round, row.value) for row in run.curves()] == [(1, 0.25), (2, 0.75)]
+    whole = (tmp_path / "curves.jsonl").read_bytes().splitlines()[:-1]
+    assert {json.loads(line)["private"] for line in whole} == {False}
 
 
 def test_what_was_never_measured_is_an_empty_curve(tmp_path: Path) -> None:
