@@ -6,12 +6,15 @@ the fewest that this site accepts by its own policy, h + t: a larger roster only
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from wardround.client.policy import SitePolicy
 from wardround.common.privacy.accounting import Against, Relation, epsilon
 from wardround.common.privacy.coalitions import joint_epsilons
 from wardround.common.privacy.events import DpEvent, JointGaussianSteps, times
 from wardround.common.study.protocol import StudyProtocol
+
+_EVERYBODY: Final = "the coordinator and all other hospitals together"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +70,10 @@ def adversaries(protocol: StudyProtocol, *, tolerated: int) -> tuple[Adversary, 
     """
     honest = protocol.privacy.honest_sites
     fewest = honest + tolerated
-    planned, worst, replacing = (
-        _epsilons(protocol, releases, relation, fewest)
-        for releases, relation in (
-            (protocol.federation.rounds, "add-or-remove"),
-            (reservation(protocol), "add-or-remove"),
-            (reservation(protocol), "replace-one"),
-        )
-    )
-    names = (
-        _names(honest, fewest) if protocol.joint else ("the coordinator and all other hospitals together",)
-    )
+    planned = _epsilons(protocol, protocol.federation.rounds, "add-or-remove", fewest)
+    worst = _epsilons(protocol, reservation(protocol), "add-or-remove", fewest)
+    replacing = _epsilons(protocol, reservation(protocol), "replace-one", fewest)
+    names = _names(honest, fewest) if protocol.joint else (_EVERYBODY,)
     return tuple(
         Adversary(name=name, planned=p, worst=w, worst_replacing=r)
         for name, p, w, r in zip(names, planned, worst, replacing, strict=True)

@@ -1,25 +1,15 @@
-"""Approving a study, and withdrawing that: the two acts of a person at the site. No message ever calls them.
+"""Approving a study: the act of a person at the site, which no message ever calls.
 
-Order of an approval, each step durable before the next: the files of the study and its frozen patients; the
-reservation in the ledger; the approval itself. Cut off before the last step, nothing was approved, and what was
-reserved for it is found again by the next attempt. So an approved study always has its reservation.
-
-Order of a revocation: the approval is marked, so that the next message is declined; then the reservation is closed.
-What was spent stays spent.
+Order, each step durable before the next: the files of the study and its frozen patients; the reservation in the
+ledger; the approval itself. Cut off before the last step, nothing was approved, and what was reserved for it is found
+again by the next attempt. So an approved study always has its reservation.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
-from wardround.client.approvals import (
-    APPROVALS,
-    Approval,
-    bundle_path,
-    folder_of,
-    protocols,
-    read_approval,
-)
+from wardround.client.approvals import Approval, bundle_path, folder_of, read_approval
 from wardround.client.cohort import build_cohort, verbatim_columns
 from wardround.client.frozen import to_bytes
 from wardround.client.heldout import own_split_key, split
@@ -39,9 +29,6 @@ from wardround.common.trust.signed import timestamp, utc_now
 
 Again = Literal["once", "again"]
 """Whether a person said that a finished study may be run once more, on top of what it spent."""
-
-SHORTEST_PREFIX: Final = 8
-"""Digits of a protocol digest that name a study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +74,6 @@ def approve(site: Path, data: bytes, *, again: Again = "once") -> Approved:
     accept_roster(site, bundle.roster_file)
     if goes_on and before is not None:
         return _renewed(before, bundle, office)
-    if (
-        before is not None and before.state == "approved"
-    ):  # finished: it counts no more until it is approved anew
-        before.revoked().write(office.key)
     return Approved(approval=_approve_anew(office, bundle, before), change="approved")
 
 
@@ -178,16 +161,28 @@ def _approve_anew(office: Office, bundle: Bundle, before: Approval | None) -> Ap
 
 
 def _commit(office: Office, draft: Approval, before: Approval | None) -> Approval:
-    """Reserve, then let the approval count."""
+    """Reserve, then let the approval count; one of a finished study counts no more from before its new reservation."""
     with office.ledger() as ledger:
         try:
+            if before is not None:
+                before.revoked().write(office.key)
             _reserve(office, ledger, draft.protocol, before)
         except Exception:
-            draft.cohort_path.unlink()
+            if before is not None:
+                before.write(office.key)
+            _discard(draft, before)
             raise
         approval = replace(draft, ledger_seq=ledger.head[0])
         approval.write(office.key)
         return approval
+
+
+def _discard(draft: Approval, before: Approval | None) -> None:
+    """Remove the files of an approval that was refused."""
+    draft.cohort_path.unlink()
+    if before is None:
+        draft.bundle_path.unlink()
+        (draft.folder / STUDY).unlink()
 
 
 def _tidy(approval: Approval) -> None:
@@ -242,60 +237,8 @@ def feature_path(bundle: Bundle) -> FeaturePath:
 
 
 def _make_folder(site: Path, protocol_digest: str) -> Path:
-    root, folder = site / APPROVALS, folder_of(site, protocol_digest)
+    folder = folder_of(site, protocol_digest)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for parent in (root, site):
-        sync_folder(parent)
+    sync_folder(folder.parent)
+    sync_folder(site)
     return folder
-
-
-def revoke(site: Path, name: str) -> tuple[StudyProtocol, ...]:
-    """Withdraw every approval of a study: its next message is declined, and what it did not spend is free again.
-
-    Safe to repeat; it also frees what an approval that was cut off had reserved.
-
-    Args:
-        site: The site's folder.
-        name: Of the study, for all its protocols; or the first digits of one protocol digest.
-
-    Returns:
-        The protocols that may not run any more.
-
-    Raises:
-        UsageError: No study of that name was approved here.
-        LockedError: A round is being computed; the approval is marked already, so no further one begins.
-    """
-    found = {
-        key: protocol
-        for key, protocol in protocols(site).items()
-        if _is_named(name, key, protocol.study.name)
-    }
-    if not found:
-        raise UsageError(f"no study {name!r} was approved here", advice="`wardround site studies` lists them")
-    office = Office.load(site)
-    for key in found:
-        _mark(office, key)
-    with office.ledger() as ledger:
-        for protocol in found.values():
-            office.door(ledger).close(protocol)
-            if protocol.joint:
-                office.desk(protocol).forget()
-    return tuple(found.values())
-
-
-def _is_named(name: str, key: str, study: str) -> bool:
-    return name == study or (len(name) >= SHORTEST_PREFIX and key.startswith(name))
-
-
-def _mark(office: Office, key: str) -> None:
-    try:
-        approval = read_approval(office.folder, key, office.key.public)
-    except (
-        TrustError
-    ):  # it was changed, so that it counts for nothing; its reservation is closed all the same
-        return
-    if approval is None:
-        return
-    if approval.state == "approved":
-        approval.revoked().write(office.key)
-    approval.cohort_path.unlink(missing_ok=True)

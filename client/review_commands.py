@@ -135,7 +135,7 @@ def _said(done: "Approved") -> str:
 
 def run_revoke(arguments: argparse.Namespace) -> int:
     """`wardround site revoke`."""
-    from wardround.client.approving import revoke
+    from wardround.client.revoking import revoke
 
     for protocol in revoke(arguments.folder, arguments.name):
         print(

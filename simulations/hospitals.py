@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.client.heldout import folds, split
-from wardround.client.peers import approved_peers
+from wardround.client.office import Office
 from wardround.client.policy import FORMAT, VERSION, SitePolicy
 from wardround.client.release import ReleaseDoor
 from wardround.client.site import Site
-from wardround.client.sumdesk import SumDesk
 from wardround.client.trainer import CohortTrainer
 from wardround.common.durable import write_passing
 from wardround.common.errors import PolicyRefusal
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 Groups = Mapping[str, NDArray[np.object_]]
-
-OUTBOX: Final = "outbox"
-"""In a site's folder: replies that may leave, and the open session of a secure sum."""
 
 UNLIMITED: Final = 1e9
 """The cap of an imagined hospital: its ledger is thrown away with the run folder."""
@@ -91,15 +87,7 @@ class Hospital:
         policy = SitePolicy.load(self.folder / "site.toml")
         if not policy.identity.exists():
             SigningKey.generate().save(policy.identity)
-        return Office(policy=policy, key=SigningKey.load(policy.identity))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Office:
-    """What a site reads from its own folder before it does anything: its policy and its key."""
-
-    policy: SitePolicy
-    key: SigningKey
+        return Office(folder=self.folder, policy=policy, key=SigningKey.load(policy.identity))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,17 +219,7 @@ class Premises:
             protocol=protocol,
             door=self.door,
             trainer=CohortTrainer(protocol, hospital.training(), site=hospital.name),
-            desk=self._desk(protocol) if protocol.joint else None,
-        )
-
-    def _desk(self, protocol: StudyProtocol) -> SumDesk:
-        return SumDesk(
-            folder=self.hospital.folder / OUTBOX,
-            name=self.hospital.name,
-            key=self.office.key,
-            protocol=protocol,
-            peers=approved_peers(self.hospital.folder),
-            tolerated=self.office.policy.tolerated_collusion,
+            desk=self.office.desk(protocol) if protocol.joint else None,
         )
 
 
@@ -254,18 +232,14 @@ def enter(hospital: Hospital) -> Iterator[Premises]:
         TrustError: The ledger was rolled back or changed.
     """
     office = hospital.office()
-    outbox = hospital.folder / OUTBOX
-    outbox.mkdir(mode=0o700, exist_ok=True)
     with open_ledger(office) as ledger:
-        yield Premises(hospital=hospital, office=office, door=ReleaseDoor(office.policy, ledger, outbox))
+        yield Premises(hospital=hospital, office=office, door=office.door(ledger))
 
 
 @contextlib.contextmanager
 def open_ledger(office: Office) -> Iterator[Ledger]:
     """The ledger of a hospital's patient pool."""
-    policy = office.policy
-    policy.head.parent.mkdir(parents=True, exist_ok=True)
-    with Ledger.open(policy.ledger, office.key, policy.head, pool=policy.pool) as ledger:
+    with office.ledger(patience=0.0) as ledger:
         yield ledger
 
 
