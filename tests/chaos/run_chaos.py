@@ -2,10 +2,11 @@
 
     python tests/chaos/run_chaos.py [--kills 50] [--interrupts 6] [--seed N]
 
-Two lanes side by side, half of the kills each. `private`: `--sites`, `site-noise`, three hospitals whose ledgers live
-on from run to run. `open`: `--table`, mechanism `none`, seeded, so that the model must equal the uninterrupted one bit
-for bit. A run is killed one to three times before it may complete. A moment is drawn from the whole time between a
-run's claim of its folder and its end; imports, where nothing is at stake, come before. Exit code 1 on a violation.
+Three lanes side by side, a third of the kills each. `private` and `joint`: `--sites`, `site-noise` and `joint-noise`,
+three hospitals whose ledgers live on from run to run. `open`: `--table`, mechanism `none`, seeded, so that the model
+must equal the uninterrupted one bit for bit. A run is killed one to three times before it may complete. A moment is
+drawn from the whole time between a run's claim of its folder and its end; imports, where nothing is at stake, come
+before. Exit code 1 on a violation.
 
 Source: the crash acceptance of the study issue; Pillai et al. (2014) for what a crash may leave.
 """
@@ -23,6 +24,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wardround.common.study.protocol import StudyProtocol
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROUNDS = 20
@@ -203,10 +208,7 @@ def _stopped_wrongly(ended: Ended, how: signal.Signals) -> list[str]:
 def drive(lane: Lane, kills: int, interrupts: int, seed: int) -> list[Row]:
     """All runs of a lane, printed as they complete."""
     known, rng = reference(lane), random.Random(f"{seed} {lane.name}")  # noqa: S311  (moments, not secrets)
-    print(
-        f"{lane.name:9}alone    {known.seconds:.2f} s, of which rounds {known.rounds:.2f} s",
-        flush=True,
-    )
+    print(f"{lane.name:9}alone    {known.seconds:.2f} s, of which rounds {known.rounds:.2f} s", flush=True)
     rows: list[Row] = []
     for how, wanted, letter in ((signal.SIGINT, interrupts, "c"), (signal.SIGKILL, kills, "k")):
         done = 0
@@ -219,34 +221,42 @@ def drive(lane: Lane, kills: int, interrupts: int, seed: int) -> list[Row]:
     return rows
 
 
-def lanes(root: Path) -> tuple[Lane, Lane]:
-    """Write tables and studies; split the private one into hospitals with ledgers of their own."""
-    from tests.runs import private_study, study, table, write
+def lanes(root: Path) -> tuple[Lane, ...]:
+    """Write tables and studies."""
+    from tests.runs import joint_study, private_study, study, table, write
 
-    frame = table(SIZES)
-    private, patients = write(root / "private", private_study(rounds=ROUNDS, local_steps=1), frame)
-    sites = root / "private" / "sites"
-    split = ["study", "split", "--table", str(patients), "--site-column", "hospital", "--out", str(sites)]
-    process = start([*split, "--epsilon-cap", "100000"])
-    _, err = process.communicate(timeout=LONGEST_S)
-    if process.returncode:
-        sys.exit(f"the table could not be split: {err}")
     adaptive = study(rounds=ROUNDS, local_steps=3, batch_size=8, strategy="fedadam", server_learning_rate=0.1)
-    opened, patients = write(root / "open", adaptive, frame)
+    opened, patients = write(root / "open", adaptive, table(SIZES))
     source = ["--table", str(patients), "--site-column", "hospital", "--cohort", "synthetic", "--seed", "5"]
     return (
-        Lane(
-            name="private",
-            words=lambda out: ["simulate", str(private), "--sites", str(sites), "--out", str(out)],
-            sites=lambda out: sites,
-            folder=root / "private" / "runs",
-        ),
+        with_sites(root, "private", private_study(rounds=ROUNDS, local_steps=1)),
+        # A crash ends the open attempt of a secure sum, so that several in one round need as many attempts.
+        with_sites(root, "joint", joint_study(rounds=ROUNDS, attempts=5)),
         Lane(
             name="open",
             words=lambda out: ["simulate", str(opened), *source, "--out", str(out)],
             sites=lambda out: out / "sites",
             folder=root / "open" / "runs",
         ),
+    )
+
+
+def with_sites(root: Path, name: str, protocol: "StudyProtocol") -> Lane:
+    """A lane over hospitals with folders of their own."""
+    from tests.runs import table, write
+
+    study_path, patients = write(root / name, protocol, table(SIZES))
+    sites = root / name / "sites"
+    split = ["study", "split", "--table", str(patients), "--site-column", "hospital", "--out", str(sites)]
+    process = start([*split, "--epsilon-cap", "100000"])
+    _, err = process.communicate(timeout=LONGEST_S)
+    if process.returncode:
+        sys.exit(f"the table could not be split: {err}")
+    return Lane(
+        name=name,
+        words=lambda out: ["simulate", str(study_path), "--sites", str(sites), "--out", str(out)],
+        sites=lambda out: sites,
+        folder=root / name / "runs",
     )
 
 
@@ -266,20 +276,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="wardround-chaos-") as folder:
         for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "FLWR_HOME", "MPLCONFIGDIR"):
             os.environ[variable] = str(Path(folder) / variable.lower())
-        both = lanes(Path(folder))
-        with ThreadPoolExecutor(len(both)) as pool:
-            started = [
-                pool.submit(drive, lane, -(-options.kills // 2), -(-options.interrupts // 2), options.seed)
-                for lane in both
-            ]
+        every = lanes(Path(folder))
+        kills, interrupts = (-(-number // len(every)) for number in (options.kills, options.interrupts))
+        with ThreadPoolExecutor(len(every)) as pool:
+            started = [pool.submit(drive, lane, kills, interrupts, options.seed) for lane in every]
             rows = [row for lane in started for row in lane.result()]
     return summarise(rows, options.kills, options.seed)
 
 
 def summarise(rows: list[Row], kills: int, seed: int) -> int:
     """The last lines, and the exit code."""
-    killed = sum(len(row.stops) for row in rows if row.name.startswith("k"))
-    interrupted = sum(len(row.stops) for row in rows if row.name.startswith("c"))
+    killed, interrupted = (sum(len(row.stops) for row in rows if row.name[0] == letter) for letter in "kc")
     broken = [row for row in rows if row.violations]
     print(
         f"seed {seed}: {killed} kills and {interrupted} interrupts in {len(rows)} runs; {len(broken)} violations"
