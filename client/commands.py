@@ -1,7 +1,7 @@
 """`wardround site`: what a hospital runs at its own desk.
 
-`check` reads the table and says whether it fits a study; `init` writes a first policy and key; `ledger` says what
-the patient pool has spent. Nothing here sends anything.
+`check` reads the table and says whether it fits a study; `ledger` says what the patient pool has spent. Keys,
+joining and peers are in `join_commands`. Nothing here sends anything.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wardround.client import review_commands
+from wardround.client import join_commands, review_commands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
     )
     commands = site.add_subparsers(dest="site_command", metavar="COMMAND", required=True)
     _register_check(commands)
-    _register_init(commands)
+    join_commands.register(commands)
     _register_ledger(commands)
     review_commands.register(commands)
 
@@ -47,24 +47,6 @@ def _register_check(commands: "_Groups[argparse.ArgumentParser]") -> None:
     check.add_argument("--site", metavar="NAME", default="", help="check only the rows of this hospital")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=run_check)
-
-
-def _register_init(commands: "_Groups[argparse.ArgumentParser]") -> None:
-    text = "Write a first site.toml with a comment for every limit, and the site's private key."
-    init = commands.add_parser("init", help="write a first policy and key", description=text)
-    init.add_argument("folder", type=Path, metavar="DIR", help="the site's own folder")
-    init.add_argument("--name", required=True, help="the site's name, as in the roster")
-    init.add_argument("--table", type=Path, required=True, metavar="FILE", help="the site's table")
-    init.add_argument(
-        "--cohort",
-        choices=("private", "public", "synthetic"),
-        default="private",
-        help="'public' only if anybody may read the table (default: private)",
-    )
-    init.add_argument("--epsilon-cap", type=float, default=3.0, metavar="E", help="lifetime cap (3)")
-    init.add_argument("--delta", type=float, default=1e-5, metavar="D", help="lifetime delta (1e-5)")
-    init.add_argument("--smallest-cohort", type=int, default=20, metavar="N", help="fewest patients (20)")
-    init.set_defaults(run=run_init)
 
 
 def _register_ledger(commands: "_Groups[argparse.ArgumentParser]") -> None:
@@ -128,25 +110,6 @@ def _rows_of(frame: "pd.DataFrame", site_column: str, site: str) -> "pd.DataFram
         raise UsageError(f"no row of the table has {site!r} in {site_column!r}")
     rows: pd.DataFrame = frame.loc[chosen]
     return rows
-
-
-def run_init(arguments: argparse.Namespace) -> int:
-    """`wardround site init`."""
-    from wardround.client.sitefile import FirstPolicy, create_site
-
-    first = FirstPolicy(
-        site=arguments.name,
-        table=arguments.table,
-        cohort=arguments.cohort,
-        epsilon_cap=arguments.epsilon_cap,
-        delta=arguments.delta,
-        smallest_cohort=arguments.smallest_cohort,
-    )
-    policy, fingerprint = create_site(arguments.folder, first)
-    print(f"Wrote {arguments.folder / 'site.toml'} and {policy.identity.name}.")
-    print(f"Key fingerprint, to be read out to the coordinator: {fingerprint}")
-    print("Next: read site.toml, then `wardround site check STUDY --policy site.toml`.")
-    return 0
 
 
 def run_ledger(arguments: argparse.Namespace) -> int:

@@ -99,12 +99,13 @@ class Pinned:
         return pinned
 
 
-def make_request(folder: Path | str, *, node_key: NodeKey = "keep") -> bytes:
+def make_request(folder: Path | str, *, node_key: NodeKey = "keep", passphrase: str = "") -> bytes:
     """Write `request.json`, and the node key if there is none.
 
     Args:
         folder: The site's folder, with `site.toml` and the identity key.
         node_key: `renew` makes a new one; the old one works until the coordinator replaced it, not here any more.
+        passphrase: Of the identity key; empty to ask for it if it has one.
 
     Returns:
         The bytes of the request: public, to be sent to the coordinator and to peers.
@@ -116,7 +117,7 @@ def make_request(folder: Path | str, *, node_key: NodeKey = "keep") -> bytes:
     """
     home = Path(folder)
     policy = SitePolicy.load(home / SITE_FILE)
-    key = SigningKey.load(policy.identity)
+    key = SigningKey.load(policy.identity, passphrase=passphrase)
     request = seal_request(key, policy.site, _node_line(home, node_key))
     write_atomic(home / REQUEST, request)
     return request

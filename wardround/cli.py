@@ -22,6 +22,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "bench": ("wardround.simulations.commands", "measure the framework's overhead"),
     "study": ("wardround.simulations.study_commands", "draft, plan, check and explain a study protocol"),
     "site": ("wardround.client.commands", "what a hospital runs: check its table, its policy, its ledger"),
+    "server": ("wardround.server.commands", "what a coordinator runs: its folder, its members"),
 }
 """Command -> (module with `register`, one line of help)."""
 
@@ -106,7 +107,7 @@ def _ours(module: str | None) -> bool:
 
 
 def _missing_package(module: str | None, group: str) -> str:
-    extra = "site" if group == "site" else "simulation"
+    extra = group if group in ("site", "server") else "simulation"
     return (
         f"`wardround {group}` needs the package {module}, which is not installed.\n"
         f"What to do: pip install 'wardround[{extra}]'"

@@ -109,14 +109,18 @@ class SigningKey:
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
-    def load(cls, path: Path) -> "SigningKey":
-        """Read a PEM PKCS#8 file, asking for its passphrase if it has one (see `keyfile`).
+    def load(cls, path: Path, *, passphrase: str = "") -> "SigningKey":
+        """Read a PEM PKCS#8 file.
+
+        Args:
+            path: The file.
+            passphrase: Its passphrase; empty to ask for it if it has one (see `keyfile`).
 
         Raises:
             StorageError: The file cannot be read.
             TrustError: Others may read it, it holds no Ed25519 private key, or its passphrase is missing or wrong.
         """
-        return cls(read_key(path))
+        return cls(read_key(path, passphrase=passphrase))
 
     def save(self, path: Path, *, passphrase: str = "") -> None:
         """Write the key as PEM PKCS#8, readable by the owner only.

@@ -26,15 +26,19 @@ _SHORTEST: Final = 8  # characters
 _ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
-def read_key(path: Path) -> Ed25519PrivateKey:
-    """Read a private key, asking for its passphrase if it has one.
+def read_key(path: Path, *, passphrase: str = "") -> Ed25519PrivateKey:
+    """Read a private key.
+
+    Args:
+        path: The file.
+        passphrase: Its passphrase; empty to ask for it if it has one.
 
     Raises:
         StorageError: The file cannot be read.
         TrustError: Others may read it, it holds no such key, or the passphrase is missing or wrong.
     """
     data = _read_private(path)
-    secret = _passphrase(path) if data.lstrip().startswith(_ENCRYPTED) else ""
+    secret = passphrase or _passphrase(path) if data.lstrip().startswith(_ENCRYPTED) else ""
     key = None
     with contextlib.suppress(ValueError, TypeError, UnsupportedAlgorithm):
         key = pem.load_pem_private_key(data, password=secret.encode() if secret else None)

@@ -151,7 +151,8 @@ def test_the_ledger_of_a_new_site_is_empty_and_asking_creates_nothing(
     home = init(tmp_path)
     assert main(["site", "ledger", str(home)]) == 0
     assert "left: 3.0000" in capsys.readouterr().out
-    assert sorted(os.listdir(home)) == ["identity.pem", "site.toml"]
+    made = ["identity.pem", "node.key", "node.pub", "request.json", "site.toml"]
+    assert sorted(os.listdir(home)) == made
 
 
 def test_the_ledger_says_what_was_spent_reserved_and_is_left(
