@@ -113,7 +113,7 @@ def _row(run: Run) -> dict[str, str]:
 
 def _private_row(run: Run) -> dict[str, str]:
     results = run.results
-    spent = max(row.value for row in results.epsilon)
+    spent = results.largest()
     return {
         "study": run.case.name,
         "metric": METRIC_NAMES[run.case.reference.metric],

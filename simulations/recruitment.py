@@ -81,7 +81,7 @@ def _check_kind(protocol: StudyProtocol, cohort: str) -> None:
     if not protocol.private and cohort == "private":
         raise PolicyRefusal(
             f"study {protocol.study.name} has no privacy mechanism, and this cohort is private",
-            advice="set privacy.mechanism to 'site-noise'; or, if anybody may read the table, "
+            advice="set privacy.mechanism to 'joint-noise' or 'site-noise'; or, if anybody may read the table, "
             "say so: --cohort public (or synthetic)",
         )
 
