@@ -118,11 +118,21 @@ class Site:
             self._door.close(self._protocol)
             return self._reply(envelope, exchange.FINISHED, b"")
         self._consent()
+        self._check_moment(envelope.header)
         if kind == exchange.TASK and not self._protocol.joint:
             return self._train(envelope)
         if kind in (OPEN, ROSTER, exchange.TASK) and self._protocol.joint and self._desk is not None:
             return self._sum(envelope, self._desk)
         raise TrustError(f"expected a message that this study's mechanism asks for, found {kind!r}")
+
+    def _check_moment(self, header: Header) -> None:
+        """Refuse an attempt that the protocol does not have: the reservation is for those it has, each once."""
+        terms = self._protocol.federation
+        if not (1 <= header.round <= terms.rounds and 1 <= header.attempt <= terms.attempts):
+            raise TrustError(
+                f"expected a round of 1 to {terms.rounds} and an attempt of 1 to {terms.attempts}, found another",
+                advice="the coordinator asks for more than this site approved; nothing was charged",
+            )
 
     def _sum(self, envelope: Envelope, desk: SumDesk) -> bytes:
         """One step of a secure sum. Keys are made only for an attempt that could still be charged."""

@@ -29,7 +29,7 @@ from wardround.client.site import REFUSALS
 from wardround.client.sumdesk import SumDesk
 from wardround.client.trainer import CohortTrainer
 from wardround.common.formats import digest
-from wardround.common.learning.exchange import DECLINED, FINISH, FINISHED
+from wardround.common.learning.exchange import DECLINED, FINISH, FINISHED, TASK
 from wardround.common.learning.parameters import Parameters
 from wardround.common.trust.securesum import SumSession
 from wardround.common.trust.sumroster import OPEN, ROSTER
@@ -108,15 +108,30 @@ def test_two_attempts_have_other_keys_other_noise_and_two_charges(hostile: Hosti
 
 
 def test_a_server_cannot_have_more_attempts_than_were_reserved(hostile: Hostile) -> None:
-    for attempt in (1, 2, 3, 4):  # of one round; two rounds of two attempts are reserved
-        agreements = hostile.agreements(attempt=attempt).values()
+    moments = [(round_, attempt) for round_ in (1, 2) for attempt in (1, 2)]
+    for round_, attempt in moments:
+        agreements = hostile.agreements(round_=round_, attempt=attempt).values()
         for site in NAMES:
-            assert masked(hostile, hostile.order(site, agreements, attempt=attempt))
-    agreements = hostile.agreements(attempt=5).values()
-    envelope = hostile.read(hostile.order(NORTH, agreements, attempt=5))
-    assert envelope.header.kind == DECLINED
+            assert masked(hostile, hostile.order(site, agreements, round_=round_, attempt=attempt))
+    for round_, attempt in ((2, 3), (3, 1)):
+        envelope = hostile.read(hostile.ask(NORTH, OPEN, round_=round_, attempt=attempt))
+        assert envelope.header.kind == DECLINED
     assert kinds(hostile.made, NORTH) == ["spend", "settle"] * 4
-    assert not [name for name in kept(hostile.made, NORTH) if "5" in name]
+    assert kept(hostile.made, NORTH) == ["2-2.reply"]
+
+
+@pytest.mark.parametrize(
+    ("round_", "attempt"),
+    [(0, 1), (1, 0), (1, 3), (3, 1), (10**300, 1), (1, 10**300)],
+    ids=["round 0", "attempt 0", "attempt 3", "round 3", "absurd round", "absurd attempt"],
+)
+@pytest.mark.parametrize("kind", [OPEN, ROSTER, TASK])
+def test_an_attempt_that_the_protocol_does_not_have_is_declined(
+    hostile: Hostile, kind: str, round_: int, attempt: int
+) -> None:
+    """A round of three hundred digits was charged, could be no file's name, and no study came after it."""
+    reply = hostile.ask(NORTH, kind, round_=round_, attempt=attempt)
+    assert "expected a round of 1 to 2 and an attempt of 1 to 2" in declined(hostile, NORTH, reply)
 
 
 def test_the_end_of_a_study_removes_the_keys_of_an_open_attempt(hostile: Hostile) -> None:

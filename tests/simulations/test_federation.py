@@ -222,7 +222,7 @@ def test_more_attempts_than_were_reserved_are_declined(tmp_path: Path) -> None:
         for attempt in (1, 2):
             sites["north"].answer(task_for(made, "north", attempt=attempt))
         reply = sites["north"].answer(task_for(made, "north", attempt=3))
-    assert "PrivacyError" in declined(made.hospitals[0].folder, reply, roster_of(made))
+    assert "attempt of 1 to 2" in declined(made.hospitals[0].folder, reply, roster_of(made))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 10 * LARGEST])
