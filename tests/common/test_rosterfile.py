@@ -7,9 +7,9 @@ import pytest
 from tests.enrolling import GOLDEN, key
 
 from wardround.common.errors import StorageError, TrustError, UsageError
-from wardround.common.trust import rosterfile
 from wardround.common.trust.identity import Roster
-from wardround.common.trust.rosterfile import SignedRoster, newest, open_roster, seal_roster
+from wardround.common.trust.rosterfile import KIND, SignedRoster, newest, open_roster, seal_roster
+from wardround.common.trust.sealed import seal_file
 
 ROSTER = Roster(
     coordinator="hub",
@@ -37,7 +37,7 @@ def test_only_the_pinned_coordinator_counts() -> None:
         open_roster(data, key(8).public)
     with pytest.raises(UsageError, match="the roster's own coordinator"):
         seal_roster(key(8), ROSTER, 3)
-    forged = rosterfile.seal_file(key(8), rosterfile.KIND, {"number": 3, "roster": ROSTER.to_dict()})
+    forged = seal_file(key(8), KIND, {"number": 3, "roster": ROSTER.to_dict()})
     with pytest.raises(TrustError, match="names another coordinator"):
         open_roster(forged, key(8).public)
 
@@ -66,7 +66,7 @@ def test_a_newer_layout_is_refused_with_advice() -> None:
 
 @pytest.mark.parametrize("number", [0, -1, True, "3", 1.0, None])
 def test_a_version_counts(number: object) -> None:
-    data = rosterfile.seal_file(key(9), rosterfile.KIND, {"number": number, "roster": ROSTER.to_dict()})
+    data = seal_file(key(9), KIND, {"number": number, "roster": ROSTER.to_dict()})
     with pytest.raises(TrustError, match="expected a version number"):
         open_roster(data, key(9).public)
     with pytest.raises(UsageError, match="expected a roster version"):
