@@ -9,13 +9,16 @@ import hmac
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.checks import in_range, positive
 from wardround.common.durable import write_atomic
+
+SPLIT_KEY: Final = "split.key"
+"""In a site's folder: the key of its own split."""
 
 Indices = NDArray[np.int64]
 
@@ -58,7 +61,7 @@ def folds(patients: HasPatients | Sequence[str], k: int, key: bytes) -> Indices:
 
 def own_split_key(home: Path) -> bytes:
     """The secret key of a hospital's own split: made once, kept in its folder, stable across studies."""
-    file = home / "split.key"
+    file = home / SPLIT_KEY
     if not file.exists():
         write_atomic(file, os.urandom(32), mode=0o600)
     return file.read_bytes()

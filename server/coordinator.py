@@ -41,12 +41,14 @@ class Coordinator:
     Attributes:
         study: The state machine.
         fresh: Whether there was no checkpoint to resume from.
+        left: Site of the roster -> why it is neither asked nor admitted any more.
     """
 
     def __init__(
         self, folder: Path, *, key: SigningKey, roster: Roster, protocol: StudyProtocol, initial: Parameters
     ) -> None:
         self.roster = roster
+        self.left: Mapping[str, str] = {}
         self._key = key
         self._checkpoint = folder / CHECKPOINT
         found = checkpoints.read(self._checkpoint, protocol.digest)
@@ -66,6 +68,20 @@ class Coordinator:
         self._log.append_once("roster", self.roster.to_dict())
         if self.fresh:
             self._save("", {})
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The sites that may be asked and admitted now, in the order of the roster."""
+        return tuple(site for site in self.study.sites if site not in self.left)
+
+    def let_leave(self, left: Mapping[str, str]) -> None:
+        """Say who of the roster takes part no more from the next attempt on, and why; a change is logged."""
+        known = {site: why for site, why in left.items() if site in self.study.sites}
+        if known != self.left:
+            progress = self.study.progress
+            moment = {"round": progress.rounds + 1, "attempt": progress.attempts + 1}
+            self._log.append_once("members", {**moment, "left": known})
+            self.left = known
 
     def seal(
         self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str
@@ -96,7 +112,8 @@ class Coordinator:
             )
         except TrustError:
             return None
-        return envelope.header.sender
+        sender = envelope.header.sender
+        return None if sender in self.left else sender
 
     def close(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> bool:
         """End an attempt: advance or void it, write the checkpoint, then the log.
@@ -104,7 +121,9 @@ class Coordinator:
         A site without any reply counts as missing. Tells whether the round counts.
         """
         updates = {
-            site: verdict.update for site, verdict in verdicts.items() if isinstance(verdict, Admitted)
+            site: verdict.update
+            for site, verdict in verdicts.items()
+            if isinstance(verdict, Admitted) and site not in self.left
         }
         counted = self.study.close(updates)
         kind, record = (

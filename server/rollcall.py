@@ -1,7 +1,11 @@
-"""The roll call: which Flower node speaks for which site, learned from signatures and never from Flower."""
+"""The roll call: which Flower node speaks for which site, learned from signatures and never from Flower.
+
+It stays open for the whole study: a site that comes later, or comes back, is found before the next round.
+"""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Final
 
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
@@ -12,53 +16,121 @@ from wardround.common.learning.exchange import EVERYONE, NO_MODEL, PRESENT, ROLL
 from wardround.server.admission import Refused
 from wardround.server.coordinator import Coordinator
 from wardround.server.waiting import Waiting, content
+from wardround.server.watching import Attendance
+
+_AGAIN: Final = (
+    0.05,
+    10.0,
+)  # seconds until a node that answered nothing of use is called again: first, longest
+_LOOKS: Final = 10  # looks that a site which failed in the last attempt is given to answer
+
+Told = Callable[[Attendance], None]
 
 
-def roll_call(grid: Grid, coordinator: Coordinator, waiting: Waiting) -> dict[str, int]:
-    """Which node speaks for which site, by signature. Waits until the whole roster has answered once.
+class RollCall:
+    """Which nodes speak for the sites of a study.
 
-    A node that never answers holds nobody up; one that answered with an error is asked again.
-
-    Raises:
-        StudyError: A site did not appear in time.
+    Args:
+        grid: Where the nodes are.
+        coordinator: Signs the call; knows the roster and who left it.
+        waiting: Time limits.
+        told: Called with who is there, at every look.
     """
-    sites, deadline = coordinator.study.sites, time.monotonic() + waiting.sites
-    open_questions: dict[str, int] = {}
-    present: dict[str, int] = {}
-    while True:
-        busy = {*open_questions.values(), *present.values()}
-        open_questions |= _ask_names(
-            grid, coordinator, [node for node in grid.get_node_ids() if node not in busy]
-        )
-        present = {**_names(grid, coordinator, open_questions), **present}  # the first answer stands
-        absent = [site for site in sites if site not in present]
-        if not absent:
-            return {site: present[site] for site in sites}
-        if time.monotonic() >= deadline:
+
+    def __init__(
+        self, grid: Grid, coordinator: Coordinator, waiting: Waiting, *, told: Told = lambda _: None
+    ) -> None:
+        self._grid = grid
+        self._coordinator = coordinator
+        self._waiting = waiting
+        self._told = told
+        self._named: dict[str, int] = {}
+        self._open: dict[str, int] = {}  # message id -> node
+        self._later: dict[int, tuple[float, float]] = {}  # node -> not before, pause
+        self._missed: set[str] = set()
+        self._patience: Callable[[], float] = lambda: waiting.sites
+
+    def gather(self) -> dict[str, int]:
+        """The nodes of the sites that can be asked now, in the order of the roster.
+
+        The first time the whole roster is waited for, up to a limit; after that, and later on, a quorum is enough.
+
+        Raises:
+            StudyError: No quorum in time, or too few sites are left of the roster.
+        """
+        began, patience = time.monotonic(), self._patience()
+        limit = self._waiting.sites + self._waiting.quorum
+        while True:
+            found = self._look()
+            waited = time.monotonic() - began
+            if not found.absent or (waited >= patience and found.enough):
+                self._patience = self._brief
+                self._missed.clear()
+                return self._nodes(found)
+            if waited >= limit:
+                raise StudyError(
+                    f"{', '.join(found.absent)} did not appear within {limit:g} s",
+                    advice="start the missing sites and repeat the command; nothing was charged for waiting",
+                )
+            self._waiting.a_moment()
+
+    def _nodes(self, found: Attendance) -> dict[str, int]:
+        return {site: self._named[site] for site in found.present}
+
+    def _brief(self) -> float:
+        """Seconds to wait for sites that failed just now; nobody else is waited for where there is a quorum."""
+        return _LOOKS * self._waiting.pause if self._missed else 0.0
+
+    def present(self) -> dict[str, int]:
+        """The nodes of the sites that are there at this moment; waits for nobody."""
+        return self._nodes(self._look())
+
+    def forget(self, site: str) -> None:
+        """A site did not answer in an attempt: it is called again before it is asked anything else."""
+        if self._named.pop(site, None) is not None:
+            self._missed.add(site)
+
+    def _look(self) -> Attendance:
+        """Call whoever is new, hear who answered by now; never waits for anybody."""
+        sites = self._coordinator.active
+        if len(sites) < self._coordinator.study.quorum:
             raise StudyError(
-                f"{', '.join(absent)} did not appear within {waiting.sites:g} s",
-                advice="start the missing sites; nothing was asked of anybody and nothing was charged",
+                f"{len(sites)} sites are left of the roster, the study needs {self._coordinator.study.quorum}",
+                advice="enrol them again or enrol others, and publish the study again for the new roster",
             )
-        waiting.a_moment()
+        nodes = set(self._grid.get_node_ids())
+        self._named = {site: node for site, node in self._named.items() if node in nodes}
+        self._call(nodes)
+        self._hear()
+        found = Attendance(
+            present=tuple(site for site in sites if site in self._named),
+            absent=tuple(site for site in sites if site not in self._named),
+            left=self._coordinator.left,
+            quorum=self._coordinator.study.quorum,
+        )
+        self._told(found)
+        return found
 
+    def _call(self, nodes: Collection[int]) -> None:
+        busy, now = {*self._open.values(), *self._named.values()}, time.monotonic()
+        due = [node for node in nodes if node not in busy and self._later.get(node, (0.0, 0.0))[0] <= now]
+        if not due:
+            return
+        call = pack(self._coordinator.seal(EVERYONE, ROLL_CALL, b"", 0, 0, NO_MODEL))
+        messages = [Message(call, node, MessageType.QUERY) for node in due]
+        self._open |= dict(zip(self._grid.push_messages(messages), due, strict=True))
 
-def _ask_names(grid: Grid, coordinator: Coordinator, nodes: Collection[int]) -> dict[str, int]:
-    """Call some nodes; message id -> node."""
-    if not nodes:
-        return {}
-    call = pack(coordinator.seal(EVERYONE, ROLL_CALL, b"", 0, 0, NO_MODEL))
-    messages = [Message(call, node, MessageType.QUERY) for node in nodes]
-    return dict(zip(grid.push_messages(messages), nodes, strict=True))
-
-
-def _names(grid: Grid, coordinator: Coordinator, open_questions: dict[str, int]) -> dict[str, int]:
-    """The sites that signed an answer by now, and their nodes; answered questions are taken off the list."""
-    named: dict[str, int] = {}
-    for reply in grid.pull_messages(list(open_questions)) if open_questions else ():
-        node = open_questions.pop(reply.metadata.reply_to_message_id, None)
-        if node is not None and (name := signer(reply, coordinator, PRESENT)):
-            named.setdefault(name, node)
-    return named
+    def _hear(self) -> None:
+        """Take the answers; the first node that speaks for a site stands."""
+        for reply in self._grid.pull_messages(list(self._open)) if self._open else ():
+            node = self._open.pop(reply.metadata.reply_to_message_id, None)
+            if node is None:
+                continue
+            if name := signer(reply, self._coordinator, PRESENT):
+                self._named.setdefault(name, node)
+            first, longest = _AGAIN
+            pause = min(longest, max(first, 2 * self._later.get(node, (0.0, 0.0))[1]))
+            self._later[node] = (time.monotonic() + pause, pause)
 
 
 def signer(reply: Message, coordinator: Coordinator, kind: str) -> str | None:

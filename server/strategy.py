@@ -5,7 +5,7 @@ and whatever a node sends counts only after admission. Sites are asked explicitl
 """
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
@@ -19,13 +19,16 @@ from wardround.common.trust.sumroster import AGREED, MASKED, OPEN, READY, ROSTER
 from wardround.server.admission import Admitted, Refused, admit
 from wardround.server.coordinator import Coordinator
 from wardround.server.jointround import JointRound
-from wardround.server.rollcall import roll_call, signer
+from wardround.server.rollcall import RollCall, signer
 from wardround.server.study import RoundTask
 from wardround.server.waiting import Waiting, collect, content
+from wardround.server.watching import Watch
 
+_ABSENT = Refused(reason="not asked: it was not there")
 _YOUNG = 1  # garbage of recent rounds only: a full collection costs more than a small round
 
 RoundHook = Callable[[int], None]
+Left = Callable[[], Mapping[str, str]]
 
 
 class WardroundStrategy(Strategy):
@@ -35,6 +38,8 @@ class WardroundStrategy(Strategy):
         coordinator: The coordinator's key, roster, study and files.
         on_round: Called after each completed round with its number.
         waiting: Time limits.
+        left: Asked before every attempt: which sites of the roster take part no more, and why.
+        watch: Told as the study goes on.
     """
 
     def __init__(
@@ -43,10 +48,15 @@ class WardroundStrategy(Strategy):
         *,
         on_round: RoundHook = lambda _: None,
         waiting: Waiting | None = None,
+        left: Left = dict,
+        watch: Watch | None = None,
     ) -> None:
         self._coordinator = coordinator
         self._on_round = on_round
         self._waiting = waiting or Waiting()
+        self._left = left
+        self._watch = watch or Watch()
+        self._call: RollCall | None = None
         self._nodes: dict[str, int] = {}
         self._asked: dict[str, str] = {}  # message id -> site
         self._task: RoundTask | None = None
@@ -67,17 +77,20 @@ class WardroundStrategy(Strategy):
         The arguments after `grid` are Flower's; the protocol and the checkpoint decide instead of them.
 
         Raises:
-            StudyError: A site of the roster never appeared, or a round used up its attempts.
+            StudyError: No quorum of the roster appeared, or a round used up its attempts.
         """
         coordinator = self._coordinator
-        self._nodes = roll_call(grid, coordinator, self._waiting)
+        self._call = call = RollCall(grid, coordinator, self._waiting, told=self._watch.attendance)
         nothing = ConfigRecord()
         while not coordinator.study.complete:
+            coordinator.let_leave(self._left())
+            self._nodes = call.gather()
             number = coordinator.study.progress.rounds + 1
             messages = self.configure_train(number, ArrayRecord(), nothing, grid)
             arrays, _ = self.aggregate_train(number, self._exchange(grid, messages))
             if arrays is not None:
                 self._on_round(number)
+        self._nodes = call.present() or call.gather()
         self._finish(grid)
         result = Result()
         result.arrays = _record(coordinator.study.model)
@@ -91,6 +104,7 @@ class WardroundStrategy(Strategy):
         Under joint noise the sites agree on keys and a roster first, and only its members are asked.
         """
         self._task = task = self._coordinator.study.task()
+        self._watch.asked(task.round, task.attempt, len(self._nodes))
         model = to_bytes(task.base)
         if not self._coordinator.study.protocol.joint:
             return self._to(self._nodes, TASK, model)
@@ -107,16 +121,28 @@ class WardroundStrategy(Strategy):
         """Admit, combine, log, checkpoint. Returns no arrays where the attempt was void."""
         if self._task is None:
             raise StudyError("replies arrived although no task was given")
-        if self._joint is not None:
-            for site, reply in self._by_site(replies):
-                self._joint.take(MASKED, site, content(reply))
-            counted = self._coordinator.close_joint(self._joint)
-        else:
-            verdicts = {site: self._judge(site, reply) for site, reply in self._by_site(replies)}
-            counted = self._coordinator.close(self._task, verdicts)
+        counted, problems = self._close(self._task, replies)
+        self._watch.ended(self._task.round, self._task.attempt, problems)
         if not counted:
             return None, None
         return _record(self._coordinator.study.progress.parameters), None
+
+    def _close(self, task: RoundTask, replies: Iterable[Message]) -> tuple[bool, Mapping[str, str]]:
+        """End the attempt: whether it counts, and why sites do not."""
+        absent = dict.fromkeys(
+            (one for one in self._coordinator.study.sites if one not in self._nodes), _ABSENT
+        )
+        if (joint := self._joint) is not None:
+            for site, why in absent.items():
+                joint.take(MASKED, site, why)
+            for site, reply in self._by_site(replies):
+                joint.take(MASKED, site, content(reply))
+            return self._coordinator.close_joint(joint), joint.refused
+        verdicts = {**absent, **{site: self._judge(site, reply) for site, reply in self._by_site(replies)}}
+        counted = self._coordinator.close(task, verdicts)
+        silent = {site: "no reply" for site in self._nodes if site not in verdicts}
+        refused = {site: found.reason for site, found in verdicts.items() if isinstance(found, Refused)}
+        return counted, {**silent, **refused}
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -176,11 +202,21 @@ class WardroundStrategy(Strategy):
         return collect(grid, identifiers, self._waiting, limit=limit or self._waiting.replies)
 
     def _by_site(self, replies: Iterable[Message]) -> Iterator[tuple[str, Message]]:
-        """Each reply with the site that was asked; Flower's own claim about the source is not used."""
+        """Each reply with the site that was asked; Flower's own claim about the source is not used.
+
+        A site that sent nothing is called again before it is asked next.
+        """
+        silent = set(self._asked.values())
         for reply in replies:
             site = self._asked.get(reply.metadata.reply_to_message_id)
             if site is not None:
+                self._watch.answered(site)
+                if not reply.has_error():
+                    silent.discard(site)
                 yield site, reply
+        if (call := self._call) is not None:
+            for site in silent:
+                call.forget(site)
 
     def _judge(self, site: str, reply: Message) -> Admitted | Refused:
         data, coordinator = content(reply), self._coordinator
@@ -197,7 +233,8 @@ class WardroundStrategy(Strategy):
         messages = (
             self._message(site, FINISH, b"", MessageType.QUERY, rounds, 0, NO_MODEL) for site in self._nodes
         )
-        replies = self._by_site(self._exchange(grid, messages))
+        limit = min(self._waiting.keys, self._waiting.replies)
+        replies = self._by_site(self._exchange(grid, messages, limit=limit))
         coordinator.finish(site for site, reply in replies if signer(reply, coordinator, FINISHED) == site)
 
 

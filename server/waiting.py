@@ -20,7 +20,8 @@ class Waiting:
     Attributes:
         replies: For the replies of one attempt.
         keys: For the short answers of a secure sum, before anybody trains.
-        sites: For every site of the roster to appear.
+        sites: For every site of the roster to appear; after it a quorum is enough.
+        quorum: Further seconds for a quorum to appear; infinite for no limit.
         pause: Between two looks.
         stop: Ends any waiting at once when another thread sets it.
     """
@@ -28,6 +29,7 @@ class Waiting:
     replies: float = 3600.0
     keys: float = 60.0
     sites: float = 60.0
+    quorum: float = 0.0
     pause: float = 0.5
     stop: Event = field(default_factory=Event)
 

@@ -18,6 +18,10 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "wardround.simulations.commands",
         "run a study over local tables as if each were a hospital",
     ),
+    "rehearse": (
+        "wardround.simulations.rehearse_command",
+        "run a study over real processes on this machine, as hospitals would",
+    ),
     "report": ("wardround.simulations.commands", "write report.html of a finished run again"),
     "bench": ("wardround.simulations.commands", "measure the framework's overhead"),
     "study": ("wardround.simulations.study_commands", "draft, plan, check and explain a study protocol"),

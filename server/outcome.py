@@ -1,0 +1,184 @@
+"""What a study between real hospitals may say of itself: rounds, who counted, and what privacy it cost.
+
+Read from the signed study log and the protocol alone. Nothing in it was computed on a patient: an exact evaluation
+would be a release that no ledger knows.
+
+    {"format": "wardround-study-results", "version": 1, "study": ..., "rounds": ..., "privacy": ..., "sites": ...}
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import Final
+
+from wardround.common.formats import header
+from wardround.common.privacy.accounting import epsilon
+from wardround.common.privacy.coalitions import joint_epsilons
+from wardround.common.privacy.events import JointGaussianSteps, times
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.identity import Roster
+from wardround.common.trust.studylog import LogEntry
+from wardround.server.study import quorum_of
+
+FORMAT: Final = "wardround-study-results"
+VERSION: Final = 1
+NOT_ASKED: Final = "not asked"
+
+EVERYBODY: Final = "the coordinator and all other hospitals together"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteShare:
+    """One hospital's part in a study.
+
+    Attributes:
+        site: Its name.
+        counted: Rounds in which its update counted.
+        asked: Attempts in which it was asked: no more releases than these can have been charged for the study.
+        confirmed: Whether it confirmed the end, and so freed what it had reserved.
+        epsilon: Adversary -> largest epsilon of `asked` releases at the study's delta; infinite without privacy.
+    """
+
+    site: str
+    counted: int
+    asked: int
+    confirmed: bool
+    epsilon: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyOutcome:
+    """A finished study, in public terms.
+
+    Attributes:
+        study, question: From the protocol.
+        protocol_digest, model_digest: SHA-256 in hexadecimal.
+        coordinator: Its name.
+        keys: Name of every party -> fingerprint of its key.
+        mechanism: `none`, `site-noise` or `joint-noise`.
+        private: Whether what left the hospitals carries a guarantee.
+        delta: Of every epsilon here.
+        rounds: Rounds that count.
+        void: Attempts that did not.
+        sites: One share per hospital, in the order of the roster.
+        began, ended: UTC, as the log says.
+    """
+
+    study: str
+    question: str
+    protocol_digest: str
+    model_digest: str
+    coordinator: str
+    keys: Mapping[str, str]
+    mechanism: str
+    private: bool
+    delta: float
+    rounds: int
+    void: int
+    sites: tuple[SiteShare, ...]
+    began: str
+    ended: str
+
+    def as_json(self) -> dict[str, object]:
+        """The JSON value; an infinite epsilon is null."""
+        body = asdict(self)
+        body["sites"] = [
+            {**asdict(share), "epsilon": {name: _finite(value) for name, value in share.epsilon.items()}}
+            for share in self.sites
+        ]
+        return {**header(FORMAT, VERSION), **body, "evaluation": None, "code_version": version("wardround")}
+
+
+def outcome_of(protocol: StudyProtocol, roster: Roster, log: Sequence[LogEntry]) -> StudyOutcome:
+    """Sum up a study.
+
+    Args:
+        protocol: The public terms.
+        roster: The parties of the last bundle.
+        log: The whole study log, already verified.
+    """
+    attempts = [entry for entry in log if entry.kind in ("round", "void")]
+    finish = next((entry for entry in reversed(log) if entry.kind == "finish"), None)
+    confirmed = _names(finish.data.get("confirmed")) if finish else frozenset()
+    names = dict.fromkeys([*roster.site_names, *(name for entry in attempts for name in _sites(entry))])
+    fewest = quorum_of(protocol, len(roster.site_names))
+    shares = tuple(_share(protocol, name, attempts, name in confirmed, fewest) for name in names)
+    return StudyOutcome(
+        study=protocol.study.name,
+        question=protocol.study.question,
+        protocol_digest=protocol.digest,
+        model_digest=str(finish.data["model"]) if finish else "",
+        coordinator=roster.coordinator,
+        keys={
+            roster.coordinator: roster.coordinator_key.fingerprint,
+            **{name: key.fingerprint for name, key in roster.sites.items()},
+        },
+        mechanism=protocol.privacy.mechanism,
+        private=protocol.private and not protocol.drafted,
+        delta=protocol.privacy.delta,
+        rounds=sum(entry.kind == "round" for entry in attempts),
+        void=sum(entry.kind == "void" for entry in attempts),
+        sites=shares,
+        began=log[0].time if log else "",
+        ended=log[-1].time if log else "",
+    )
+
+
+def _share(
+    protocol: StudyProtocol, name: str, attempts: Iterable[LogEntry], confirmed: bool, fewest: int
+) -> SiteShare:
+    said = [(entry.kind, _sites(entry).get(name)) for entry in attempts]
+    asked = sum(found is not None and not _was_not_asked(found) for _, found in said)
+    counted = sum(kind == "round" and found is not None and "refused" not in found for kind, found in said)
+    return SiteShare(
+        site=name,
+        counted=counted,
+        asked=asked,
+        confirmed=confirmed,
+        epsilon=epsilons(protocol, asked, fewest=fewest),
+    )
+
+
+def epsilons(protocol: StudyProtocol, releases: int, *, fewest: int) -> Mapping[str, float]:
+    """Adversary -> epsilon of so many releases of a study at its delta.
+
+    Args:
+        protocol: The public terms.
+        releases: How many, >= 0.
+        fewest: The fewest hospitals in any secure sum.
+
+    Guarantees:
+        Never below the true cost of so many releases.
+    """
+    delta, event, honest = protocol.privacy.delta, protocol.event(), protocol.privacy.honest_sites
+    if not releases:
+        return {EVERYBODY: 0.0}
+    if not isinstance(event, JointGaussianSteps):
+        return {EVERYBODY: epsilon(times(event, releases), delta)}
+    found = joint_epsilons(replace(event, steps=event.steps * releases), sites=fewest, delta=delta)
+    return {
+        "the coordinator and outsiders": found.server,
+        "the coordinator and one other hospital": found.participant,
+        f"the coordinator and all hospitals but {honest} honest ones (the claim)": found.tolerated,
+        EVERYBODY: found.everyone_else,
+    }
+
+
+def _sites(entry: LogEntry) -> Mapping[str, Mapping[str, object]]:
+    match entry.data:
+        case {"sites": dict(found)}:
+            return found
+    return {}
+
+
+def _was_not_asked(found: Mapping[str, object]) -> bool:
+    return str(found.get("refused", "")).startswith(NOT_ASKED)
+
+
+def _names(found: object) -> frozenset[str]:
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,208 @@
+"""`server start`: one published study, from its last checkpoint to its run folder.
+
+    DIR/studies/NAME/NAME.wardround   what was published: protocol, loadings, roster
+    DIR/studies/NAME/federation/      checkpoint and study log
+    DIR/studies/NAME/run/             what the study leaves behind
+
+Assumes that the SuperLink of the folder runs on this machine (`server up`). One study runs at a time. Who takes part is
+looked up again before every attempt: a hospital that was removed, or whose key was replaced, is neither asked nor
+admitted from the next attempt on, whatever bundle or node it comes with.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from wardround.common.durable import LockedError, exclusive
+from wardround.common.errors import StudyError
+from wardround.common.flower.places import settle
+from wardround.common.flower.version import require_supported
+from wardround.common.learning.features import FeaturePath
+from wardround.common.learning.models import initial
+from wardround.common.learning.released import ReleasedModel
+from wardround.common.study.bundle import SUFFIX, Bundle, read_bundle, read_bundle_file
+from wardround.common.trust.identity import Roster
+from wardround.server.coordinator import LOG, Coordinator
+from wardround.server.enrolment import current_roster, members
+from wardround.server.serverfile import ServerFile
+from wardround.server.studyrun import StudyRun, keep
+from wardround.server.waiting import Waiting
+from wardround.server.watching import Watch
+
+LOCK: Final = "start.lock"
+FEDERATION: Final = "federation"
+RUN: Final = "run"
+DEPLOYED: Final = Waiting(sites=120.0, quorum=math.inf, pause=0.1)
+"""Hospitals are waited for without limit; after two minutes a quorum begins."""
+
+Say = Callable[[str], None]
+
+
+def run_study(
+    folder: Path,
+    study: str,
+    *,
+    watch: Watch | None = None,
+    waiting: Waiting = DEPLOYED,
+    on_round: Callable[[int], None] = lambda _: None,
+    say: Say = lambda _: None,
+) -> Path:
+    """Run a published study to its end, from its last checkpoint if there is one.
+
+    Args:
+        folder: The coordinator's folder.
+        study: Name of the study.
+        watch: Told as the study goes on.
+        waiting: Time limits.
+        on_round: Called after each completed round with its number.
+        say: Gets a line whenever something has to be waited for, or somebody's keys changed.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        StudyError: No such study was published, it is finished, another one is running, the SuperLink does not run,
+            no quorum is left, or a round used up its attempts.
+        TrustError: Roster, bundle or certificates are not what they must be.
+        StorageError: Something could not be read or written; the same call goes on from there.
+    """
+    require_supported()
+    server = ServerFile.load(folder)
+    with _alone(server):
+        bundle = published(server, study)
+        home = server.studies / study
+        run = StudyRun(path=home / RUN, log=home / FEDERATION / LOG)
+        run.check_unfinished()
+        path = FeaturePath.from_protocol(bundle.protocol, home)
+        coordinator = _coordinator(server, bundle, path)
+        _serve(server, coordinator, bundle.roster.roster, watch or Watch(), waiting, on_round, say)
+        keep(
+            run,
+            bundle,
+            ReleasedModel(protocol=bundle.protocol, parameters=coordinator.study.model, path=path),
+        )
+        return run.path
+
+
+def published(server: ServerFile, study: str) -> Bundle:
+    """What `server publish` made for the hospitals.
+
+    Raises:
+        StudyError: No study of this name was published.
+        TrustError: The file was changed since.
+    """
+    path = server.studies / study / f"{study}{SUFFIX}"
+    if not path.is_file():
+        found = sorted(one.parent.name for one in server.studies.glob(f"*/*{SUFFIX}"))
+        raise StudyError(
+            f"no study {study!r} was published here",
+            advice=f"published: {', '.join(found) or 'none'}. `wardround server publish DIR study.toml` makes one",
+        )
+    return read_bundle(read_bundle_file(path), server.key().public)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a study of this coordinator runs at this moment."""
+    try:
+        with exclusive(folder / LOCK):
+            return False
+    except LockedError:
+        return True
+
+
+def left_of(folder: Path, published_roster: Roster) -> Mapping[str, str]:
+    """Who of a published roster takes part no more: removed since, or with another key.
+
+    Raises:
+        TrustError: The members' log was changed or rolled back.
+    """
+    now = current_roster(folder).roster.sites
+    return {
+        site: "its key was replaced: publish the study again" if site in now else "it was removed"
+        for site, key in published_roster.sites.items()
+        if now.get(site) != key
+    }
+
+
+@contextlib.contextmanager
+def _alone(server: ServerFile) -> Iterator[None]:
+    """Hold the coordinator's one place for a running study."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(server.folder / LOCK))
+        except LockedError:
+            raise StudyError(
+                f"a study of {server.folder} is running already",
+                advice="wait for it, or stop it with Ctrl-C where it was started",
+            ) from None
+        yield
+
+
+def _coordinator(server: ServerFile, bundle: Bundle, path: FeaturePath) -> Coordinator:
+    home = server.studies / bundle.protocol.study.name / FEDERATION
+    home.mkdir(parents=True, exist_ok=True)
+    made = Coordinator(
+        home,
+        key=server.key(),
+        roster=bundle.roster.roster,
+        protocol=bundle.protocol,
+        initial=initial(bundle.protocol, path.width),
+    )
+    made.begin()
+    return made
+
+
+def _serve(
+    server: ServerFile,
+    coordinator: Coordinator,
+    roster: Roster,
+    watch: Watch,
+    waiting: Waiting,
+    on_round: Callable[[int], None],
+    say: Say,
+) -> None:
+    settle(server.flower)  # before Flower is imported
+    from wardround.common.flower.internals import quieten
+    from wardround.common.flower.serving import serve
+    from wardround.server.app import server_app
+
+    quieten()
+    door = _NodeDoor(server, say)
+
+    def left() -> Mapping[str, str]:
+        door.keep()
+        return left_of(server.folder, roster)
+
+    app = server_app(coordinator, on_round=on_round, waiting=waiting, left=left, watch=watch)
+    serve(app, server.link_place(), say=say)
+
+
+class _NodeDoor:
+    """Keeps Flower's list of nodes that may connect equal to the members."""
+
+    def __init__(self, server: ServerFile, say: Say) -> None:
+        self._server = server
+        self._say = say
+        self._kept: Mapping[str, str] | None = None
+
+    def keep(self) -> None:
+        """Bring the list up to date; where the SuperLink is away, again before the next attempt.
+
+        The list only lets nodes connect. Who is asked and admitted is decided by the roster.
+        """
+        from wardround.common.flower.nodes import synchronise
+
+        wanted = members(self._server.folder)
+        if wanted == self._kept:
+            return
+        try:
+            changes = synchronise(self._server.link_place(), wanted)
+        except StudyError as error:
+            self._say(str(error))
+            return
+        self._kept = wanted
+        for what, names in (("may connect", changes.added), ("may not connect any more", changes.removed)):
+            if names:
+                self._say(f"{', '.join(names)}: this key {what}")

@@ -1,0 +1,79 @@
+"""The run folder of a study between real hospitals: what anybody of the consortium may keep.
+
+study.toml (and loadings)   the protocol as it was published
+model.safetensors           the model with its public preprocessing
+study-log.jsonl             who answered what, signed line by line
+report.md                   the same as results.json, to be read
+results.json                written last: its presence means that the study is complete
+
+Nothing here was computed on a patient, other than the model through the protocol's mechanism.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from wardround.common.durable import write_atomic
+from wardround.common.errors import StudyError
+from wardround.common.learning.released import ReleasedModel
+from wardround.common.study.bundle import STUDY, Bundle
+from wardround.common.trust.studylog import read_own_log
+from wardround.server.coordinator import LOG
+from wardround.server.outcome import outcome_of
+from wardround.server.studyreport import page
+
+MODEL: Final = "model.safetensors"
+REPORT: Final = "report.md"
+RESULTS: Final = "results.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRun:
+    """Where a study's results stand.
+
+    Attributes:
+        path: The run folder.
+        log: The coordinator's study log.
+    """
+
+    path: Path
+    log: Path
+
+    @property
+    def results(self) -> Path:
+        """Written last."""
+        return self.path / RESULTS
+
+    def check_unfinished(self) -> None:
+        """Refuse to run a finished study once more.
+
+        Raises:
+            StudyError: It is finished.
+        """
+        if self.results.exists():
+            raise StudyError(
+                f"study {self.path.parent.name} is finished: {self.path / REPORT}",
+                advice="to run it again, publish it under another name; every hospital then approves it anew",
+            )
+
+
+def keep(run: StudyRun, bundle: Bundle, model: ReleasedModel) -> None:
+    """Write the run folder of a finished study. Repeated after a crash it writes the same.
+
+    Raises:
+        TrustError: The study log was changed.
+        StorageError: Something could not be written.
+    """
+    roster = bundle.roster.roster
+    outcome = outcome_of(bundle.protocol, roster, read_own_log(run.log, roster.coordinator_key))
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_atomic(run.path / STUDY, bundle.study.encode())
+    if bundle.loadings is not None:
+        place = run.path / bundle.protocol.inputs.loadings
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, bundle.loadings)
+    model.save(run.path / MODEL)
+    write_atomic(run.path / LOG, run.log.read_bytes())
+    write_atomic(run.path / REPORT, page(outcome).encode())
+    write_atomic(run.results, (json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n").encode())
