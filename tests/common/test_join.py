@@ -7,6 +7,7 @@ import pytest
 from tests.enrolling import GOLDEN, key, node_line, request
 
 from wardround.common.errors import StorageError, TrustError, UsageError
+from wardround.common.formats import canonical
 from wardround.common.trust.join import (
     INVITE,
     REQUEST,
@@ -20,8 +21,8 @@ from wardround.common.trust.join import (
     seal_request,
     split_address,
 )
-from wardround.common.trust.rosterfile import KIND
 from wardround.common.trust.sealed import seal_file
+from wardround.common.trust.signed import LOG_DOMAIN, text_of
 
 NORTH = JoinRequest(name="north", key=key(1).public, node_key=node_line(1))
 CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -69,10 +70,11 @@ def test_an_invite_that_was_changed_on_its_way_is_refused(field: str, value: obj
 
 
 def test_a_signature_of_one_kind_is_none_of_another() -> None:
-    # The same fields, signed as another kind of file.
-    body = json.loads(seal_file(key(1), replace(KIND, format="wardround-other"), NORTH.to_dict()))
+    # The very same bytes, signed as a line of a study log.
+    body = {"format": REQUEST.format, "version": 1, **NORTH.to_dict()}
+    signature = text_of(key(1).sign(LOG_DOMAIN, canonical(body)))
     with pytest.raises(TrustError, match="the signature does not belong"):
-        open_request(json.dumps({**body, "format": REQUEST.format}).encode())
+        open_request(json.dumps({**body, "signature": signature}).encode())
 
 
 @pytest.mark.parametrize(
