@@ -95,7 +95,7 @@ def run_approve(arguments: argparse.Namespace) -> int:
 
     data = _bundle(arguments.folder, arguments.bundle)
     done = approve(arguments.folder, data, again="again" if arguments.again else "once")
-    print(_said(done))
+    print(_said(done, arguments.folder))
     return 0
 
 
@@ -116,7 +116,7 @@ def _bundle(folder: Path, given: str) -> bytes:
     return read_bundle_file(before.bundle_path)
 
 
-def _said(done: "Approved") -> str:
+def _said(done: "Approved", folder: Path) -> str:
     found = done.approval
     match done.change:
         case "known":
@@ -129,7 +129,7 @@ def _said(done: "Approved") -> str:
             return (
                 f"Approved study {found.name}, revision {found.revision}, protocol {found.protocol.digest[:16]}.\n"
                 "Its whole cost is reserved in the ledger, and its training patients are frozen.\n"
-                f"To withdraw it: wardround site revoke DIR {found.name}"
+                f"To withdraw it: wardround site revoke {folder} {found.name}"
             )
 
 

@@ -162,7 +162,7 @@ def _protocol(files: Mapping[str, str], signed: str) -> StudyProtocol:
 def _loadings(files: Mapping[str, str], protocol: StudyProtocol) -> bytes | None:
     """The loadings, after every other file was refused."""
     name = protocol.inputs.loadings
-    if strange := sorted(files.keys() - {STUDY, name}):
+    if strange := sorted(files.keys() - ({STUDY, name} if name else {STUDY})):
         raise TrustError(
             f"the study bundle holds {strange[0]!r:.80}, which is neither {STUDY} nor its loadings",
             advice="a study is data; nothing else is accepted from a coordinator",

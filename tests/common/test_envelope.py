@@ -16,6 +16,7 @@ from wardround.common.trust.envelope import (
     KINDS,
     LONGEST_HEADER,
     Header,
+    claimed_digest,
     open_envelope,
     seal,
 )
@@ -253,3 +254,25 @@ def test_the_golden_envelope_of_version_1_still_opens() -> None:
 def test_every_kind_can_be_sealed() -> None:
     for kind in KINDS:
         assert open_envelope(seal(COORDINATOR, replace(HEADER, kind=kind), b""), ROSTER).header.kind == kind
+
+
+def test_the_claimed_digest_is_read_before_anything_is_verified() -> None:
+    assert claimed_digest(SEALED) == HEADER.protocol_digest
+    assert claimed_digest(SEALED[:-4] + b"gone") == HEADER.protocol_digest
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no header",
+        b"{}\n" + bytes(64),
+        b'{"protocol_digest":1}\n' + bytes(64),
+        b'{"protocol_digest":"../../etc"}\n' + bytes(64),
+        b'{"protocol_digest":"' + b"A" * 64 + b'"}\n' + bytes(64),
+        b'{"protocol_digest":"' + b"a" * 9000 + b'"}\n' + bytes(64),
+    ],
+)
+def test_what_claims_no_digest_is_refused(data: bytes) -> None:
+    with pytest.raises(TrustError):
+        claimed_digest(data)
