@@ -68,6 +68,7 @@ def run(folder: Path, site_for: Callable[[Path], SiteFor]) -> int:
         answer_for_the_dead(desk)
         app = client_app(lambda context: site_for(folder)(context))
         source = TaskSource(desk, alive=lambda: not orphaned())
+        desk.wait_as(os.getpid())
         while (token := source.wait()) is not None:
             _in_a_child(partial(run_task, app, token, desk))
             answer_for_the_dead(desk)

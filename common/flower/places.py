@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from wardround.common.durable import write_atomic
+from wardround.common.durable import write_atomic, write_passing
 from wardround.common.errors import StorageError
 from wardround.common.flower.localtls import make_local_pair
 
@@ -134,6 +134,17 @@ class Desk:
                 _UNKNOWN.format(path=self._port), advice="start the site's SuperNode"
             ) from None
 
+    def wait_as(self, pid: int) -> None:
+        """Say that the executor of that process waits for tasks."""
+        write_passing(self._waiting, str(pid).encode(), mode=0o600)
+
+    def waiting(self) -> int:
+        """The process that last said that it waits for tasks; 0 for none."""
+        try:
+            return int(self._waiting.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
+
     def prepare(self) -> None:
         """Make the folder, the secret and the certificate for loopback if they are not there.
 
@@ -146,6 +157,10 @@ class Desk:
             certificate, key = make_local_pair(LOOPBACK)
             write_atomic(self.key, key, mode=0o600)
             write_atomic(self.certificate, certificate)
+
+    @property
+    def _waiting(self) -> Path:
+        return self.home / "executor.pid"
 
     @property
     def _port(self) -> Path:

@@ -1,0 +1,29 @@
+"""Whether a server on this machine is well: one question, with nothing of Flower or of an HTTP library loaded."""
+
+import http.client
+import ssl
+from pathlib import Path
+from typing import Final
+
+_GLANCE: Final = 2.0  # seconds
+
+
+def healthy(address: str, ca: Path) -> bool:
+    """Whether a server on this machine shows the right certificate and says that it is well.
+
+    Args:
+        address: `host:port` on loopback; no proxy is asked.
+        ca: The certificate (PEM) that it, or its authority, must show.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca))
+        connection = http.client.HTTPSConnection(address, timeout=_GLANCE, context=context)
+    except (OSError, http.client.HTTPException):
+        return False
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

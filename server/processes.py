@@ -1,0 +1,113 @@
+"""What a coordinator's computer runs all the time: the SuperLink. And Flower's list of nodes, kept equal to the roster.
+
+The list is brought up to date whenever the SuperLink became ready and whenever a hospital was enrolled, removed or
+given new keys while it runs, so that none of these needs a restart.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from wardround.common.errors import WardroundError
+from wardround.common.flower.health import healthy
+from wardround.common.flower.places import LinkPlace, environment, superlink_command
+from wardround.common.flower.version import require_supported
+from wardround.common.processes import Program, Supervisor, end_on_signals
+from wardround.common.processfile import only_one
+from wardround.common.trust.keyfile import PASSPHRASE
+from wardround.server.enrolment import members
+from wardround.server.serverfile import ServerFile
+
+UP: Final = "wardround server up"
+NAMES: Final = ("superlink",)
+_LOOK: Final = 1.0  # seconds between two looks at the roster
+_AGAIN: Final = 5.0  # seconds until Flower's list is tried again
+
+Say = Callable[[str], None]
+
+
+def up(folder: Path, *, say: Say) -> None:
+    """Run the coordinator's SuperLink until SIGTERM, Ctrl-C or a closed terminal.
+
+    Args:
+        folder: The coordinator's folder.
+        say: Gets one line per event.
+
+    Raises:
+        UsageError: Flower has another version.
+        StudyError: The folder is up already, or the SuperLink ended again and again.
+        StorageError: Something cannot be read or written.
+    """
+    require_supported()
+    server = ServerFile.load(folder)
+    members(folder)  # a damaged log is said now, not in a thread later
+    place = server.link_place()
+    with only_one(place.home, UP):
+        place.prepare()
+        supervisor = Supervisor(
+            programs(place), home=place.home, logs=server.logs, say=say, jitter=random.SystemRandom()
+        )
+        end_on_signals(supervisor)
+        keeper = threading.Thread(target=keep_equal, args=(folder, supervisor), daemon=True)
+        keeper.start()
+        supervisor.run()
+
+
+def programs(place: LinkPlace) -> tuple[Program]:
+    """The SuperLink of a coordinator."""
+    bare = {name: value for name, value in environment().items() if name != PASSPHRASE}
+    return (
+        Program(
+            name=NAMES[0],
+            command=superlink_command(place),
+            environment=bare,
+            ready=lambda _: healthy(place.loopback, place.ca),
+        ),
+    )
+
+
+def keep_equal(folder: Path, supervisor: Supervisor) -> None:
+    """Keep Flower's list of nodes equal to the roster until the supervisor ends: for a thread.
+
+    Args:
+        folder: The coordinator's folder.
+        supervisor: Of its SuperLink.
+    """
+    server = ServerFile.load(folder)
+    done: object = None
+    while not supervisor.ending:
+        (link,) = supervisor.standing.processes
+        now = (link.pid, _version(server.members))
+        if link.ready and now != done:
+            if _synchronise(folder, server.link_place(), supervisor.say):
+                done = now
+            else:
+                time.sleep(_AGAIN)
+        time.sleep(_LOOK)
+
+
+def _synchronise(folder: Path, place: LinkPlace, say: Say) -> bool:
+    from wardround.common.flower.nodes import synchronise
+
+    try:
+        changes = synchronise(place, members(folder))
+    except WardroundError as error:
+        say(f"the list of nodes could not be brought up to date: {error}")
+        return False
+    if changes.added:
+        say(f"may connect now: {', '.join(changes.added)}")
+    if changes.removed:
+        say(f"may not connect any more: {', '.join(changes.removed)}")
+    return True
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    """What changes whenever a file does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
