@@ -63,7 +63,9 @@ def add_others(
     """Add `down`, `status` and `logs`; gives `status`, for options of the role's own."""
     text = "Stop the processes in order and wait for their end. What was under way is done again after the next `up`."
     _command(commands, "down", "stop the processes", text, whose).set_defaults(run=runs["down"])
-    text = "Which processes run, since when, the number of restarts and the last error. Exit code 8 if not all are ready."
+    text = (
+        "Which processes run, since when, their restarts and last errors. Exit code 8 if not all are ready."
+    )
     status = _command(
         commands,
         "status",

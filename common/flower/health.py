@@ -16,7 +16,8 @@ def healthy(address: str, ca: Path) -> bool:
         ca: The certificate (PEM) that it, or its authority, must show.
     """
     try:
-        context = ssl.create_default_context(cafile=str(ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cafile=ca)
         connection = http.client.HTTPSConnection(address, timeout=_GLANCE, context=context)
     except (OSError, http.client.HTTPException):
         return False

@@ -32,6 +32,7 @@ from flwr.supercore.retry import RetryInvoker
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from wardround.common.errors import StudyError, TrustError
+from wardround.common.flower.health import healthy
 
 __all__ = [
     "COMPLETED",
@@ -56,7 +57,7 @@ LOCAL_HEADER: Final = "x-wardround-local"
 _ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 _AGAIN = (502, 503, 504)
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds
-_TIMEOUT, _GLANCE = 30.0, 2.0  # seconds
+_TIMEOUT = 30.0  # seconds
 
 Say = Callable[[str], None]
 Client = TypeVar("Client", bound=ProtobufClient)
@@ -149,15 +150,6 @@ def node_client(address: str, ca: Path, secret: Path, patience: Patience, *, tok
     return _direct(
         RuntimeHttpClient(f"https://{address}", interceptors=[version, _task(secret, token)]), ca, patience
     )
-
-
-def healthy(address: str, ca: Path) -> bool:
-    """Whether a server on this machine shows the right certificate and says that it is well."""
-    try:
-        with _http(ca, timeout=_GLANCE) as client:
-            return client.get(f"https://{address}/health").status_code == httpx.codes.OK
-    except (httpx.TransportError, OSError, ssl.SSLError):
-        return False
 
 
 def beat(client: RuntimeHttpClient) -> bool:
