@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from wardround.common.errors import StudyError
 from wardround.common.flower.places import PARENT
@@ -141,7 +141,7 @@ class Runner:
         except OSError as error:
             self._ended(f"before it began ({error.strerror or error})", now)
             return
-        self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._reader.start()
         again = self.state.restarts + (self.state.since > 0)
         self.state = replace(
@@ -172,11 +172,12 @@ class Runner:
         self.state = replace(self.state, ready=ready, state="running" if ready else self.state.state)
         self._next_glance = now + _GLANCE[ready]
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
-        for line in process.stdout or ():
-            written = self._log.write(line.decode(errors="replace"))
-            if alarming(written):
-                self._alarm = written
+    def _read(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                written = self._log.write(line.decode(errors="replace"))
+                if alarming(written):
+                    self._alarm = written
 
     def _read_rest(self) -> None:
         # A grandchild may hold the pipe open; its lines are not worth waiting for.
