@@ -47,8 +47,8 @@ def name_message(message: Message) -> str:
 def deliver(message: Message) -> Message:
     """What arrives when a message is sent: rebuilt from its wire bytes, sharing no object that can change.
 
-    The data of arrays crosses as it is. It is immutable, Flower itself sends it in chunks beside the message, and
-    copying it into a protocol buffer and out again would be most of a small round.
+    The bytes of arrays and configurations cross as they are. They are immutable, and copying them into a protocol
+    buffer and out again would be most of a small round.
     """
     sent = copy.copy(message)
     if message.has_content():
@@ -61,6 +61,10 @@ def deliver(message: Message) -> Message:
 
 
 def _without_data(record: Record) -> Record:
+    if isinstance(record, ConfigRecord):
+        return ConfigRecord(
+            {key: b"" if isinstance(value, bytes) else value for key, value in record.items()}
+        )
     if not isinstance(record, ArrayRecord):
         return record
     return ArrayRecord(
@@ -75,6 +79,10 @@ def _give_data(arrived: Record, sent: Record) -> None:
     if isinstance(arrived, ArrayRecord) and isinstance(sent, ArrayRecord):
         for key, array in sent.items():
             arrived[key].data = bytes(array.data)  # the same object, unless somebody put a mutable one in
+    if isinstance(arrived, ConfigRecord) and isinstance(sent, ConfigRecord):
+        for key, value in sent.items():
+            if isinstance(value, bytes):
+                arrived[key] = value
 
 
 def quieten() -> None:
