@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.common.trust.askwords import add_words_option
-from wardround.server import process_commands, publish_commands
+from wardround.server import process_commands, publish_commands, run_commands
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +35,7 @@ def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
     _register_roster(commands)
     publish_commands.register(commands)
     process_commands.register(commands)
+    run_commands.register(commands)
 
 
 def _register_init(commands: "_Groups[argparse.ArgumentParser]") -> None:

@@ -126,11 +126,17 @@ class RollCall:
             node = self._open.pop(reply.metadata.reply_to_message_id, None)
             if node is None:
                 continue
-            if name := signer(reply, self._coordinator, PRESENT):
-                self._named.setdefault(name, node)
-            first, longest = _AGAIN
-            pause = min(longest, max(first, 2 * self._later.get(node, (0.0, 0.0))[1]))
-            self._later[node] = (time.monotonic() + pause, pause)
+            name = signer(reply, self._coordinator, PRESENT)
+            if name and self._named.setdefault(name, node) == node:
+                self._later.pop(node, None)
+            else:
+                self._call_later(node)
+
+    def _call_later(self, node: int) -> None:
+        """A node that answered nothing of use is called again, less and less often."""
+        first, longest = _AGAIN
+        pause = min(longest, max(first, 2 * self._later.get(node, (0.0, 0.0))[1]))
+        self._later[node] = (time.monotonic() + pause, pause)
 
 
 def signer(reply: Message, coordinator: Coordinator, kind: str) -> str | None:

@@ -4,9 +4,9 @@
     DIR/studies/NAME/federation/      checkpoint and study log
     DIR/studies/NAME/run/             what the study leaves behind
 
-Assumes that the SuperLink of the folder runs on this machine (`server up`). One study runs at a time. Who takes part is
-looked up again before every attempt: a hospital that was removed, or whose key was replaced, is neither asked nor
-admitted from the next attempt on, whatever bundle or node it comes with.
+Assumes that `server up` runs on this machine: the SuperLink, whose list of nodes follows the members. One study runs at
+a time. Who takes part is looked up again before every attempt: a hospital that was removed, or whose key was replaced,
+is neither asked nor admitted from the next attempt on, whatever bundle or node it comes with.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.bundle import SUFFIX, Bundle, read_bundle, read_bundle_file
 from wardround.common.trust.identity import Roster
 from wardround.server.coordinator import LOG, Coordinator
-from wardround.server.enrolment import current_roster, members
+from wardround.server.enrolment import current_roster
 from wardround.server.serverfile import ServerFile
 from wardround.server.studyrun import StudyRun, keep
 from wardround.server.waiting import Waiting
@@ -57,7 +57,7 @@ def run_study(
         watch: Told as the study goes on.
         waiting: Time limits.
         on_round: Called after each completed round with its number.
-        say: Gets a line whenever something has to be waited for, or somebody's keys changed.
+        say: Gets a line whenever the SuperLink has to be waited for.
 
     Returns:
         The run folder.
@@ -169,40 +169,11 @@ def _serve(
     from wardround.server.app import server_app
 
     quieten()
-    door = _NodeDoor(server, say)
-
-    def left() -> Mapping[str, str]:
-        door.keep()
-        return left_of(server.folder, roster)
-
-    app = server_app(coordinator, on_round=on_round, waiting=waiting, left=left, watch=watch)
+    app = server_app(
+        coordinator,
+        on_round=on_round,
+        waiting=waiting,
+        left=lambda: left_of(server.folder, roster),
+        watch=watch,
+    )
     serve(app, server.link_place(), say=say)
-
-
-class _NodeDoor:
-    """Keeps Flower's list of nodes that may connect equal to the members."""
-
-    def __init__(self, server: ServerFile, say: Say) -> None:
-        self._server = server
-        self._say = say
-        self._kept: Mapping[str, str] | None = None
-
-    def keep(self) -> None:
-        """Bring the list up to date; where the SuperLink is away, again before the next attempt.
-
-        The list only lets nodes connect. Who is asked and admitted is decided by the roster.
-        """
-        from wardround.common.flower.nodes import synchronise
-
-        wanted = members(self._server.folder)
-        if wanted == self._kept:
-            return
-        try:
-            changes = synchronise(self._server.link_place(), wanted)
-        except StudyError as error:
-            self._say(str(error))
-            return
-        self._kept = wanted
-        for what, names in (("may connect", changes.added), ("may not connect any more", changes.removed)):
-            if names:
-                self._say(f"{', '.join(names)}: this key {what}")

@@ -13,7 +13,7 @@ from typing import Final
 from wardround.common.errors import StudyError
 from wardround.common.flower.places import environment
 
-GRACE: Final = 10.0  # seconds that a process is given to end before it is killed
+GRACE: Final = 30.0  # seconds that all are given to end before they are killed
 _LOOK: Final = 0.1  # seconds
 _TAIL: Final = 5  # lines
 
@@ -35,7 +35,7 @@ class Backstage:
         """Start a process in a session of its own, so that Ctrl-C reaches only us; it ends with this process."""
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603  (our own interpreter and modules)
+            process = subprocess.Popen(  # noqa: S603  (our own module)
                 command,
                 env=environment(parent=os.getpid()),
                 stdin=subprocess.DEVNULL,

@@ -8,7 +8,6 @@ publish, approve, up, start, down. Only the telephone is missing: this process r
 """
 
 import socket
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from wardround.client.approving import approve
-from wardround.client.joining import join, node_place
+from wardround.client.joining import join
 from wardround.client.peers import confirm_peer
 from wardround.common.errors import StudyError, UsageError
-from wardround.common.flower.places import superlink_command, supernode_command
+from wardround.common.processfile import running
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.join import open_request
 from wardround.common.trust.words import spoken
-from wardround.server.enrolment import enrol, members
+from wardround.server.enrolment import enrol
 from wardround.server.publishing import publish
 from wardround.server.running import run_study
 from wardround.server.serverfile import ServerFile, create_server
@@ -31,6 +30,7 @@ from wardround.server.waiting import Waiting
 from wardround.server.watching import Attendance, Watch
 from wardround.simulations.backstage import Backstage, backstage
 from wardround.simulations.hospitals import Consortium, Hospital
+from wardround.simulations.party import command
 from wardround.simulations.rehearsalsites import RehearsedSite, furnish
 from wardround.simulations.run import Step
 from wardround.simulations.runfolder import RunFolder
@@ -112,7 +112,7 @@ def _coordinator(folder: Path, stage: Backstage, step: Step) -> ServerFile:
     step("coordinator starts", 0, 1)
     server = ServerFile(folder=folder, name=COORDINATOR, host=_LOOPBACK, port=_free_port(), listen=_LOOPBACK)
     create_server(server, now=datetime.now(UTC))
-    stage.start("the SuperLink", superlink_command(server.link_place()), server.logs / "superlink.log")
+    stage.start("the coordinator", command("server", folder), folder.with_suffix(".log"))
     return server
 
 
@@ -145,21 +145,17 @@ def _agree(
 
 
 def _open_doors(server: ServerFile, sites: Sequence[RehearsedSite], stage: Backstage, step: Step) -> None:
-    """As `site up` does, once the coordinator lets the hospitals' nodes in."""
-    from wardround.common.flower.internals_calls import healthy
-    from wardround.common.flower.nodes import synchronise
-
-    for site in sites:
-        command = [sys.executable, "-m", "wardround.client.executor", str(site.folder)]
-        stage.start(f"the executor of {site.name}", command, site.folder / "logs" / "executor.log")
-    place = server.link_place()
+    """As `site up` does, once the coordinator listens."""
     step("coordinator listens", 0, 1)
-    stage.wait_for(lambda: healthy(place.loopback, place.ca), "the SuperLink", limit=LIMIT)
-    synchronise(place, members(server.folder))
+    stage.wait_for(lambda: _is_up(server.flower), "the coordinator", limit=LIMIT)
     for number, site in enumerate(sites):
         step(f"hospital starts: {site.name}", number, len(sites))
-        command = supernode_command(node_place(site.folder))
-        stage.start(f"the SuperNode of {site.name}", command, site.folder / "logs" / "supernode.log")
+        stage.start(f"hospital {site.name}", command("site", site.folder), site.folder.with_suffix(".log"))
+
+
+def _is_up(home: Path) -> bool:
+    found = running(home)
+    return found is not None and found.ready
 
 
 def _run(server: ServerFile, protocol: StudyProtocol, stage: Backstage, step: Step) -> Path:

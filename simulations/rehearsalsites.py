@@ -7,7 +7,7 @@ away with the run. So what a rehearsal releases is counted nowhere, and must sta
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,6 +60,17 @@ def largest(consortium: Consortium, wanted: int) -> tuple[Hospital, ...]:
         )
     chosen = sorted(found, key=lambda one: (-one.rows.n_patients, one.name))[:wanted]
     return tuple(sorted(chosen, key=lambda one: one.name))
+
+
+def among(protocol: StudyProtocol, chosen: Sequence[Hospital]) -> StudyProtocol:
+    """The study as these hospitals can rehearse it: without the others that it lists, and with no larger quorum.
+
+    Everything else stays, above all its privacy.
+    """
+    names, terms = {one.name for one in chosen}, protocol.federation
+    listed = tuple(site for site in terms.sites if site.name in names)
+    fewer = replace(terms, sites=listed, quorum=min(terms.quorum, len(names)))
+    return protocol if fewer == terms else replace(protocol, federation=fewer)
 
 
 def furnish(

@@ -11,6 +11,10 @@ _WORD: Final = (
     "data may be, and do not hand the model on."
 )
 
+_FEWER: Final = (
+    "The rehearsal's protocol lists only the hospitals that take part; its privacy is the study's."
+)
+
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the root parser."""
@@ -47,7 +51,7 @@ def run_rehearse(chosen: argparse.Namespace) -> int:
     from wardround.simulations.planning import consortium_of, load_study
     from wardround.simulations.progress import shown
     from wardround.simulations.rehearsal import Rehearsal, rehearse
-    from wardround.simulations.rehearsalsites import largest
+    from wardround.simulations.rehearsalsites import among, largest
 
     protocol, folder = load_study(chosen.study, seed=chosen.seed)
     consortium = consortium_of(
@@ -60,11 +64,14 @@ def run_rehearse(chosen: argparse.Namespace) -> int:
         cohort=chosen.cohort,
         seed=chosen.seed,
     )
+    hospitals = largest(consortium, chosen.hospitals)
+    if (rehearsed := among(protocol, hospitals)) != protocol:
+        print(_FEWER, file=sys.stderr)
     rehearsal = Rehearsal(
-        protocol=protocol,
+        protocol=rehearsed,
         source=folder,
         consortium=consortium,
-        chosen=largest(consortium, chosen.hospitals),
+        chosen=hospitals,
         site_column=chosen.site_column or "",
         seed=chosen.seed,
     )
