@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from wardround.client.approvals import protocols, read_approval
-from wardround.client.office import Office
+from wardround.client.office import PATIENCE, Office
+from wardround.common.durable import LockedError
 from wardround.common.errors import TrustError, UsageError
 from wardround.common.study.protocol import StudyProtocol
 
@@ -16,7 +17,7 @@ SHORTEST_PREFIX: Final = 8
 """Digits of a protocol digest that name a study."""
 
 
-def revoke(site: Path, name: str) -> tuple[StudyProtocol, ...]:
+def revoke(site: Path, name: str, *, patience: float = PATIENCE) -> tuple[StudyProtocol, ...]:
     """Withdraw every approval of a study: its next message is declined, and what it did not spend is free again.
 
     Safe to repeat; it also frees what an approval that was cut off had reserved.
@@ -24,6 +25,7 @@ def revoke(site: Path, name: str) -> tuple[StudyProtocol, ...]:
     Args:
         site: The site's folder.
         name: Of the study, for all its protocols; or the first digits of one protocol digest.
+        patience: Seconds to wait for a round that is being computed.
 
     Returns:
         The protocols that may not run any more.
@@ -42,11 +44,18 @@ def revoke(site: Path, name: str) -> tuple[StudyProtocol, ...]:
     office = Office.load(site)
     for key in found:
         _mark(office, key)
-    with office.ledger() as ledger:
-        for protocol in found.values():
-            office.door(ledger).close(protocol)
-            if protocol.joint:
-                office.desk(protocol).forget()
+    try:
+        with office.ledger(patience=patience) as ledger:
+            for protocol in found.values():
+                office.door(ledger).close(protocol)
+                if protocol.joint:
+                    office.desk(protocol).forget()
+    except LockedError:
+        raise LockedError(
+            f"study {name!r} is marked as revoked, and no further round of it begins; a round that is being computed "
+            "holds the ledger, so that its reservation is still open",
+            advice="repeat the command when the round is over",
+        ) from None
     return tuple(found.values())
 
 

@@ -123,3 +123,22 @@ class Consortium:
             **terms,  # type: ignore[arg-type]
         )
         return seal(self.key, header, body)
+
+    def spend(self, name: str, protocol: StudyProtocol, times: int) -> None:
+        """Some rounds of a study, as its messages would charge them."""
+        office = self.office(name)
+        with self.ledger(name) as ledger:
+            door = office.door(ledger)
+            for number in range(1, times + 1):
+                door.charge(protocol, number, 1, NO_MODEL)
+                door.let_go(protocol, number, 1, b"reply")
+
+    def finish(self, name: str, protocol: StudyProtocol) -> None:
+        """The end of a study, as its last message would close it."""
+        with self.ledger(name) as ledger:
+            self.office(name).door(ledger).close(protocol)
+
+    def reserved(self, name: str) -> int:
+        """Steps that count against the cap of a hospital."""
+        with self.ledger(name) as ledger:
+            return sum(getattr(event, "steps", 0) for event in ledger.exposure())

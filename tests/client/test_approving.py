@@ -1,4 +1,4 @@
-"""Approving and revoking: what a person decides, what is reserved for it, what is frozen, and what is refused."""
+"""Approving a study: what a person decides, what is reserved for it, what is frozen, and what is refused."""
 
 import stat
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.consortia import JOINT, NOISE, Consortium, asked
+from tests.consortia import NOISE, Consortium, asked
 from tests.hospital import hospital, only
 from tests.studies import keys_and_roster
 
@@ -14,10 +14,8 @@ from wardround.client import frozen
 from wardround.client.approvals import APPROVAL, approvals, approved, last_approved
 from wardround.client.approving import approve
 from wardround.client.joining import known_roster
-from wardround.client.revoking import revoke
 from wardround.client.standing import studies
 from wardround.common.errors import CohortError, PolicyRefusal, TrustError, UsageError
-from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.rosterfile import seal_roster
 from wardround.server.enrolment import remove
 
@@ -29,31 +27,10 @@ def made(tmp_path: Path) -> Consortium:
     return Consortium(tmp_path, names=("north", "south"))
 
 
-def spend(made: Consortium, protocol: StudyProtocol, times: int = 1) -> None:
-    """Some rounds of a study, as its messages would charge them."""
-    office = made.office("north")
-    with made.ledger("north") as ledger:
-        door = office.door(ledger)
-        for number in range(1, times + 1):
-            door.charge(protocol, number, 1, "0" * 64)
-            door.let_go(protocol, number, 1, b"reply")
-
-
-def finish(made: Consortium, protocol: StudyProtocol) -> None:
-    with made.ledger("north") as ledger:
-        made.office("north").door(ledger).close(protocol)
-
-
-def reserved(made: Consortium) -> int:
-    """Steps that count against the cap of the hospital north."""
-    with made.ledger("north") as ledger:
-        return sum(getattr(event, "steps", 0) for event in ledger.exposure())
-
-
 def test_an_approval_reserves_every_attempt_of_every_round(made: Consortium) -> None:
     done = made.approve("north", STUDY)
     assert done.change == "approved"
-    assert reserved(made) == 3 * 2
+    assert made.reserved("north") == 3 * 2
     found = approved(made.site("north"), STUDY.digest)
     assert found is not None
     assert (found.state, found.number, found.roster_version, found.revision) == ("approved", 1, 2, 1)
@@ -98,13 +75,13 @@ def test_a_changed_protocol_under_an_approved_name_is_another_study(made: Consor
     newest = last_approved(made.site("north"), "asked")
     assert newest is not None
     assert newest.protocol == other
-    assert reserved(made) == (3 + 4) * 2
+    assert made.reserved("north") == (3 + 4) * 2
 
 
 def test_approving_twice_reserves_once(made: Consortium) -> None:
     made.approve("north", STUDY)
     assert made.approve("north", STUDY).change == "known"
-    assert reserved(made) == 6
+    assert made.reserved("north") == 6
 
 
 def test_a_policy_that_refuses_leaves_nothing_behind(made: Consortium) -> None:
@@ -112,14 +89,14 @@ def test_a_policy_that_refuses_leaves_nothing_behind(made: Consortium) -> None:
     with pytest.raises(PolicyRefusal, match="purpose"):
         made.approve("north", STUDY)
     assert approvals(made.site("north")) == ()
-    assert reserved(made) == 0
+    assert made.reserved("north") == 0
 
 
 def test_a_cap_that_refuses_leaves_no_patient_and_no_reservation(made: Consortium) -> None:
     made.edit("north", "epsilon_cap = 8.0", "epsilon_cap = 0.1")
     with pytest.raises(PolicyRefusal, match="lifetime cap"):
         made.approve("north", STUDY)
-    assert reserved(made) == 0
+    assert made.reserved("north") == 0
     assert [path for path in made.site("north").glob("approvals/*/*") if path.is_file()] == []
     assert studies(made.site("north")) == ()
 
@@ -128,7 +105,7 @@ def test_a_table_that_does_not_fit_is_refused_before_anything_is_reserved(made: 
     only(hospital(12)).to_csv(made.site("north") / "patients.csv", index=False)
     with pytest.raises(CohortError, match="found 12"):
         made.approve("north", STUDY)
-    assert reserved(made) == 0
+    assert made.reserved("north") == 0
     assert approvals(made.site("north")) == ()
 
 
@@ -153,7 +130,7 @@ def test_a_newer_roster_is_taken_over_and_an_older_one_is_refused(made: Consorti
     assert done.change == "roster"
     assert tuple(done.approval.roster.sites) == ("north",)
     assert (done.approval.cohort, done.approval.number) == (before.cohort, before.number)
-    assert reserved(made) == 6
+    assert made.reserved("north") == 6
     assert len(list(before.folder.glob("bundle-*"))) == 1
     known = known_roster(made.site("north"))
     assert known is not None
@@ -164,15 +141,15 @@ def test_a_newer_roster_is_taken_over_and_an_older_one_is_refused(made: Consorti
 
 def test_a_finished_study_needs_a_person_to_say_again(made: Consortium) -> None:
     made.approve("north", STUDY)
-    spend(made, STUDY, 2)
-    finish(made, STUDY)
+    made.spend("north", STUDY, 2)
+    made.finish("north", STUDY)
     with pytest.raises(PolicyRefusal, match="finished") as caught:
         made.approve("north", STUDY)
     assert "--again" in caught.value.advice
-    assert reserved(made) == 2
+    assert made.reserved("north") == 2
     done = made.approve("north", STUDY, again="again")
     assert (done.change, done.approval.number) == ("approved", 2)
-    assert reserved(made) == 2 + 6
+    assert made.reserved("north") == 2 + 6
     assert [path.name for path in done.approval.folder.glob("cohort-*")] == ["cohort-2.npz"]
 
 
@@ -185,64 +162,13 @@ def test_again_is_refused_where_nothing_is_finished(made: Consortium) -> None:
 
 def test_a_refused_repetition_leaves_the_study_finished(made: Consortium) -> None:
     made.approve("north", STUDY)
-    finish(made, STUDY)
+    made.finish("north", STUDY)
     made.edit("north", "epsilon_cap = 8.0", "epsilon_cap = 0.1")
     with pytest.raises(PolicyRefusal, match="lifetime cap"):
         made.approve("north", STUDY, again="again")
     made.edit("north", "epsilon_cap = 0.1", "epsilon_cap = 8.0")
     with pytest.raises(PolicyRefusal, match="finished"):
         made.approve("north", STUDY)
-
-
-def test_a_revocation_frees_what_was_not_spent_and_forgets_the_patients(made: Consortium) -> None:
-    found = made.approve("north", STUDY).approval
-    spend(made, STUDY, 2)
-    assert revoke(made.site("north"), "asked") == (STUDY,)
-    assert reserved(made) == 2
-    assert not found.cohort_path.exists()
-    after = approved(made.site("north"), STUDY.digest)
-    assert after is not None
-    assert after.state == "revoked"
-    assert revoke(made.site("north"), STUDY.digest[:8]) == (STUDY,)  # again, and by its digest
-    assert reserved(made) == 2
-
-
-def test_a_revoked_study_can_be_approved_again_with_a_new_reservation(made: Consortium) -> None:
-    made.approve("north", STUDY)
-    spend(made, STUDY, 2)
-    revoke(made.site("north"), "asked")
-    done = made.approve("north", STUDY)
-    assert (done.change, done.approval.state, done.approval.number) == ("approved", "approved", 2)
-    assert done.approval.cohort_path.exists()
-    assert reserved(made) == 2 + 6
-
-
-def test_a_revocation_takes_every_version_of_the_name_and_no_other_study(made: Consortium) -> None:
-    versions = [STUDY, asked(rounds=4), asked("another")]
-    for protocol in versions:
-        made.approve("north", protocol)
-    revoke(made.site("north"), "asked")
-    states = {each.digest: each.state for each in studies(made.site("north"))}
-    assert states == dict(
-        zip((each.digest for each in versions), ("revoked", "revoked", "approved"), strict=True)
-    )
-
-
-@pytest.mark.parametrize("name", ["nobody", "", STUDY.digest[:7], "../.."])
-def test_a_study_that_was_never_approved_cannot_be_revoked(made: Consortium, name: str) -> None:
-    made.approve("north", STUDY)
-    with pytest.raises(UsageError, match="was approved here"):
-        revoke(made.site("north"), name)
-
-
-def test_a_changed_approval_counts_for_nothing_and_can_be_revoked(made: Consortium) -> None:
-    found = made.approve("north", STUDY).approval
-    path = found.folder / APPROVAL
-    path.write_text(path.read_text().replace('"width": 11', '"width": 12'))
-    with pytest.raises(TrustError, match="signature"):
-        approved(made.site("north"), STUDY.digest)
-    revoke(made.site("north"), "asked")
-    assert reserved(made) == 0
 
 
 def test_an_approval_of_another_study_put_in_its_place_is_refused(made: Consortium) -> None:
@@ -253,24 +179,12 @@ def test_an_approval_of_another_study_put_in_its_place_is_refused(made: Consorti
         approved(made.site("north"), STUDY.digest)
 
 
-def test_a_revocation_of_joint_noise_forgets_its_open_session(made: Consortium) -> None:
-    protocol = asked(privacy=replace(JOINT, honest_sites=2), sites=())
-    office = made.office("north")
-    three = Consortium(made.root / "three")
-    three.approve("north", protocol)
-    session = three.office("north").outbox / f"{protocol.digest[:16]}.session"
-    session.write_bytes(b"keys")
-    revoke(three.site("north"), "asked")
-    assert not session.exists()
-    assert office.folder != three.site("north")
-
-
 def test_the_standing_of_a_study_says_what_was_used(made: Consortium) -> None:
     made.approve("north", STUDY)
-    spend(made, STUDY, 2)
+    made.spend("north", STUDY, 2)
     (found,) = studies(made.site("north"))
     assert (found.state, found.charged, found.reserved) == ("approved", 2, 6)
-    finish(made, STUDY)
+    made.finish("north", STUDY)
     assert studies(made.site("north"))[0].state == "finished"
 
 
