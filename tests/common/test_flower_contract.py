@@ -30,6 +30,7 @@ from wardround.common.flower.internals_node import Naps, _answer_for_all
 
 HERE = "tests/common/test_flower_contract.py"
 LINK = "tests/common/test_flower_link.py"
+SERVING = "tests/common/test_flower_serving.py"
 EXECUTOR = "tests/client/test_executor.py"
 PUBLIC = ("flwr.app", "flwr.serverapp", "flwr.clientapp", "flwr.simulation")
 REACH = f"{LINK}::test_hospitals_reach_the_fleet_and_the_health_check_and_nothing_else"
@@ -88,7 +89,7 @@ USED_BY = {
     "flwr.supercore.protobuf.client.ProtobufClient": PROXY,
     "flwr.supercore.protobuf.client.ProtobufClientInterceptor": LISTED,
     "flwr.supercore.protobuf.client.ProtobufRequestContext": LISTED,
-    "flwr.supercore.retry.RetryInvoker": f"{LINK}::test_a_superlink_that_dies_and_comes_back_is_waited_for",
+    "flwr.supercore.retry.RetryInvoker": f"{SERVING}::test_a_superlink_that_dies_and_comes_back_is_waited_for",
     "flwr.supercore.run.Run": LEFT,
     "flwr.supercore.runtime.RuntimeHttpClient": LEFT,
     "flwr.supercore.task_identity.TaskIdentity": ANSWERED,

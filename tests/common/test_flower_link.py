@@ -1,9 +1,7 @@
 """The SuperLink as a real process: who reaches what, which nodes may connect, what a node may send; and `serve`."""
 
-import signal
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,14 +25,14 @@ from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
-from tests.flowerline import Line, ask, certificates, end, free_port, line
+from tests.flowerline import Line, ask, certificates, line
 
 from wardround.common.errors import StudyError, TrustError
 from wardround.common.flower.internals_calls import LOCAL_HEADER, healthy, local_secret
 from wardround.common.flower.internals_link import LARGEST_BODY, OPEN_PATHS
 from wardround.common.flower.nodekeys import new_node_key
 from wardround.common.flower.nodes import Changes, register, registered, synchronise, unregister
-from wardround.common.flower.places import LinkPlace, superlink_command
+from wardround.common.flower.places import LinkPlace
 from wardround.common.flower.records import pack
 
 CLOSED = (
@@ -276,31 +274,6 @@ def test_a_new_start_ends_what_a_dead_process_left(link: Line) -> None:
     assert lines == ["the SuperLink ended the run: beginning another one, from the last checkpoint"]
 
 
-def test_a_superlink_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> None:
-    lines: list[str] = []
-    with line(tmp_path) as own:
-        process = own.link()
-
-        def app(grid: Grid, context: Context) -> None:
-            assert list(grid.get_node_ids()) == []
-            end(process, signal.SIGKILL)
-            own.start("superlink", superlink_command(own.place))
-            assert list(grid.get_node_ids()) == []
-
-        own.serve(app, say=lines.append)
-        assert lines == [f"waiting for the SuperLink on {own.place.loopback}"]
-        assert end(own.processes["superlink"]) == 0
-
-
-def test_a_superlink_that_is_not_there_is_waited_for_so_long_and_no_longer(tmp_path: Path) -> None:
-    own = Line(tmp_path)
-    own.place.prepare()
-    lines: list[str] = []
-    with pytest.raises(StudyError, match="does not answer"):
-        own.serve(lambda grid, context: None, say=lines.append, patience=0.5)
-    assert lines == [f"waiting for the SuperLink on {own.place.loopback}"]
-
-
 def test_a_stranger_on_the_port_is_not_talked_to(link: Line, tmp_path: Path) -> None:
     ca, _, _ = certificates(tmp_path / "other")
     was = link.place
@@ -310,18 +283,3 @@ def test_a_stranger_on_the_port_is_not_talked_to(link: Line, tmp_path: Path) -> 
     assert not healthy(other.loopback, ca)
     with pytest.raises(TrustError, match="certificate"):
         registered(other)
-
-
-def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
-    place = LinkPlace(
-        host="127.0.0.1",
-        port=free_port(),
-        ca=tmp_path / "none.crt",
-        certificate=tmp_path / "none.crt",
-        key=tmp_path / "none.key",
-        home=tmp_path / "flower",
-    )
-    done = subprocess.run(superlink_command(place), capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 9
-    assert "none.crt" in done.stderr
-    assert "Traceback" not in done.stderr
