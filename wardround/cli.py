@@ -27,6 +27,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "study": ("wardround.simulations.study_commands", "draft, plan, check and explain a study protocol"),
     "site": ("wardround.client.commands", "what a hospital runs: check its table, its policy, its ledger"),
     "server": ("wardround.server.commands", "what a coordinator runs: its folder, its members"),
+    "doctor": ("wardround.doctor_commands", "what is wrong with an installation, and what to do"),
 }
 """Command -> (module with `register`, one line of help)."""
 

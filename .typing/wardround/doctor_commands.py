@@ -1,0 +1,1 @@
+../../wardround/doctor_commands.py
