@@ -22,6 +22,7 @@ from wardround.common.flower.version import require_supported
 from wardround.common.learning.features import FeaturePath
 from wardround.common.learning.models import initial
 from wardround.common.learning.released import ReleasedModel
+from wardround.common.processfile import running
 from wardround.common.study.bundle import SUFFIX, Bundle, read_bundle, read_bundle_file
 from wardround.common.trust.identity import Roster
 from wardround.server.coordinator import LOG, Coordinator
@@ -169,6 +170,10 @@ def _serve(
     from wardround.server.app import server_app
 
     quieten()
+    place = server.link_place()
+    place.prepare()
+    if running(place.home) is None:
+        say("`wardround server up` does not run for this folder: waiting for it")
     app = server_app(
         coordinator,
         on_round=on_round,
@@ -176,4 +181,4 @@ def _serve(
         left=lambda: left_of(server.folder, roster),
         watch=watch,
     )
-    serve(app, server.link_place(), say=say)
+    serve(app, place, say=say)
