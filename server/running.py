@@ -58,7 +58,7 @@ def run_study(
         watch: Told as the study goes on.
         waiting: Time limits.
         on_round: Called after each completed round with its number.
-        say: Gets a line whenever the SuperLink has to be waited for.
+        say: Gets a line if the study goes on from a checkpoint, and whenever the SuperLink has to be waited for.
 
     Returns:
         The run folder.
@@ -78,6 +78,8 @@ def run_study(
         run.check_unfinished()
         path = FeaturePath.from_protocol(bundle.protocol, home)
         coordinator = _coordinator(server, bundle, path)
+        if done := coordinator.study.progress.rounds:
+            say(f"goes on after round {done} of {bundle.protocol.federation.rounds}")
         _serve(server, coordinator, bundle.roster.roster, watch or Watch(), waiting, on_round, say)
         keep(
             run,
