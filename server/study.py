@@ -78,7 +78,7 @@ class Study:
         if self.progress.attempts >= allowed:
             raise StudyError(
                 f"round {self.progress.rounds + 1} stayed below its quorum of {self.quorum} in {allowed} attempts",
-                advice="see the study log for the sites that were missing or refused; attempts that sites answered stay charged",
+                advice="see the study log for the sites that were missing or refused; answered attempts stay charged",
             )
         base = self.progress.parameters
         return RoundTask(

@@ -61,7 +61,7 @@ JOINT: dict[str, object] = {"mechanism": "joint-noise", "noise_multiplier": 7.6,
 
 def test_joint_noise_is_full_batch_and_names_its_honest_sites() -> None:
     assert terms(**JOINT).honest_sites == 4
-    with pytest.raises(PrivacyError, match="sample_rate 1 under joint-noise, found 0.5"):
+    with pytest.raises(PrivacyError, match=r"sample_rate 1 under joint-noise, found 0\.5"):
         terms(**JOINT, sample_rate=0.5)
 
 
