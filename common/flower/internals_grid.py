@@ -3,9 +3,8 @@
 Verified against flwr 1.41.
 """
 
-import functools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,26 +13,25 @@ from flwr.common.constant import ErrorCode, Status
 from flwr.common.serde import context_from_proto, run_from_proto
 from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StopRunRequest
 from flwr.proto.fab_pb2 import Fab
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
+    PullAppMessagesRequest,
     PullTaskInputRequest,
 )
 from flwr.supercore.control.control_http_client import ControlHttpClient
-from flwr.supercore.inflatable.inflatable_utils import pull_objects
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
 from flwr.supercore.run import Run
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid, http_grid
+from flwr.superlink.grid import HttpGrid
 
 from wardround.common.flower.internals_calls import Patience, link_client
+from wardround.common.flower.internals_pull import Parcel
 from wardround.common.flower.places import LinkPlace
-from wardround.common.flower.replacing import replace_in
 
 _SERVER_TASK: Final = "flwr-serverapp"
 _UNSENT: Final = "unsent-"
-_FIRST_LOOK: Final = 0.02  # seconds between two looks for bytes that are on their way; Flower's own is 1
-
-replace_in(http_grid, "pull_objects", functools.partial(pull_objects, initial_backoff=_FIRST_LOOK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +81,7 @@ class SteadyGrid(HttpGrid):
     """Flower's own grid over HTTP, with one message in memory at a time and our own patience.
 
     A message that the SuperLink does not take (its node was removed) is answered at once by an error, as Flower does
-    for a node that is away.
+    for a node that is away. A reply that a node announced and does not send holds up nobody else's.
 
     Args:
         place: The SuperLink.
@@ -96,6 +94,7 @@ class SteadyGrid(HttpGrid):
         self._place = place
         self._patience = patience
         self._unsent: dict[str, Message] = {}
+        self._parcels: dict[str, Parcel] = {}  # name of the message that is answered -> its reply, on its way
 
     def _connect(self) -> None:
         place = self._place
@@ -115,9 +114,32 @@ class SteadyGrid(HttpGrid):
         self._unsent[identifier] = Message(error, reply_to=message)
         return identifier
 
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """What has arrived by now, of those asked for."""
-        asked = list(message_ids)
-        refused = [self._unsent.pop(one) for one in asked if one in self._unsent]
-        waiting = [one for one in asked if not one.startswith(_UNSENT)]
-        return [*refused, *(super().pull_messages(waiting) if waiting else ())]
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        """What has arrived whole by now, of those asked for, one by one; waits for no upload."""
+        asked = set(message_ids)
+        for one in asked & self._unsent.keys():
+            yield self._unsent.pop(one)
+        self._ask_for([one for one in asked - self._parcels.keys() if not one.startswith(_UNSENT)])
+        for other in self._parcels.keys() - asked:
+            self._parcels[other].put_back()
+        pull = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, self.run.run_id)
+        for one in asked & self._parcels.keys():
+            if (reply := self._parcels[one].look(pull)) is not None:
+                self._confirm(self._parcels.pop(one))
+                yield reply
+
+    def _ask_for(self, identifiers: list[str]) -> None:
+        """Hear which replies were announced; the SuperLink tells it once."""
+        if not identifiers:
+            return
+        told = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=identifiers))
+        for announced, tree in zip(told.messages_list, told.message_object_trees, strict=True):
+            self._parcels[announced.metadata.reply_to_message_id] = Parcel.of(announced, tree)
+
+    def _confirm(self, parcel: Parcel) -> None:
+        """Let the SuperLink forget a reply."""
+        self._runtime_client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(
+                node=self.node, run_id=self.run.run_id, message_object_id=parcel.name
+            )
+        )

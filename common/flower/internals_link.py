@@ -14,6 +14,7 @@ from flwr.common.constant import ISOLATION_MODE_PROCESS, SUPERLINK_NODE_ID, TRAN
 from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.error import ApiErrorCode, FlowerError
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
@@ -35,6 +36,7 @@ _NODE_CALLS: Final = (
 )
 OPEN_PATHS: Final = frozenset({"/health", *(f"/v1/fleet/{call}" for call in _NODE_CALLS)})
 LARGEST_BODY: Final = 32 * 2**20  # bytes; Flower cuts arrays into pieces of 5 MB
+MOST_OBJECTS: Final = 1000  # parts of one reply; each is a row of the SuperLink's database
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 _stock_push = fleet_handlers.push_messages
@@ -97,6 +99,8 @@ def _push_own_replies(request: PushMessagesRequest, state: LinkState) -> PushMes
     """Flower authenticates the node of a request but not the message in it: a hospital could address another one."""
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         raise _forbidden("expected one message")
+    if sum(1 for _ in iterate_object_tree(request.message_object_trees[0])) > MOST_OBJECTS:
+        raise _forbidden(f"node {request.node.node_id} announced a reply of too many parts")
     metadata = request.messages_list[0].metadata
     if metadata.src_node_id != request.node.node_id:
         raise _forbidden(f"node {request.node.node_id} sent a message in another node's name")

@@ -53,10 +53,13 @@ def from_bytes(data: bytes) -> Parameters:
     stop = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
     if stop > min(len(data), _LONGEST_HEAD):
         raise TrustError("expected safetensors bytes for model parameters, found something else")
-    return {
-        name: np.frombuffer(data, np.float32, math.prod(shape), stop + start).reshape(shape)
-        for name, shape, start in _layout(data[:stop], len(data))
-    }
+    try:
+        return {
+            name: np.frombuffer(data, np.float32, math.prod(shape), stop + start).reshape(shape)
+            for name, shape, start in _layout(data[:stop], len(data))
+        }
+    except ValueError:  # a shape without elements may name sizes that no array has
+        raise TrustError("expected the shapes of a model in safetensors bytes, found others") from None
 
 
 @lru_cache(maxsize=8)

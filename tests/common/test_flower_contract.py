@@ -16,7 +16,6 @@ from flwr.app import Message, RecordDict
 from flwr.supercore.constant import TaskType
 from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.object_store import ObjectStoreFactory
-from flwr.superlink.grid import http_grid
 from flwr.supernode import start_client_internal as worker
 from flwr.supernode.nodestate import NodeStateFactory
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
@@ -46,8 +45,12 @@ KILLED = f"{EXECUTOR}::test_a_killed_child_is_answered_for_at_once_and_the_next_
 NAPS = f"{HERE}::test_flowers_worker_sleeps_where_we_think"
 LOOKS = f"{HERE}::test_flower_waits_a_second_for_bytes_on_their_way_and_takes_another_number"
 UNFETCHED = f"{HERE}::test_a_message_that_nobody_fetched_is_answered_too"
+REPLIES = "tests/common/test_flower_replies.py"
+OPENED = f"{REPLIES}::test_a_whole_reply_is_opened"
+LYING = f"{REPLIES}::test_one_lying_hospital_neither_ends_nor_holds_up_a_study"
 
 USED_BY = {
+    "flwr.app.message.make_message": OPENED,
     "flwr.app.message.remove_content_from_message": KILLED,
     "flwr.common.constant.ErrorCode": KILLED,
     "flwr.common.constant.ISOLATION_MODE_PROCESS": REACH,
@@ -68,9 +71,12 @@ USED_BY = {
     "flwr.proto.fab_pb2.Fab": LEFT,
     "flwr.proto.fleet_pb2.PushMessagesRequest": FORGED,
     "flwr.proto.fleet_pb2.PushMessagesResponse": FORGED,
+    "flwr.proto.message_pb2.ConfirmMessageReceivedRequest": LYING,
     "flwr.proto.message_pb2.Message": KILLED,
+    "flwr.proto.message_pb2.ObjectTree": OPENED,
     "flwr.proto.node_pb2.NodeInfo": LISTED,
     "flwr.proto.runtime_pb2.AcquireTaskRequest": ANSWERED,
+    "flwr.proto.runtime_pb2.PullAppMessagesRequest": LYING,
     "flwr.proto.runtime_pb2.PullTaskInputRequest": LEFT,
     "flwr.proto.runtime_pb2.PushTaskOutputRequest": RAISED,
     "flwr.proto.runtime_pb2.SendTaskHeartbeatRequest": LEFT,
@@ -80,6 +86,13 @@ USED_BY = {
     "flwr.supercore.control.control_http_client.ControlHttpClient": LISTED,
     "flwr.supercore.error.ApiErrorCode": FORGED,
     "flwr.supercore.error.FlowerError": FORGED,
+    "flwr.supercore.inflatable.inflatable_object.get_object_body": OPENED,
+    "flwr.supercore.inflatable.inflatable_object.get_object_head_values_from_object_content": OPENED,
+    "flwr.supercore.inflatable.inflatable_object.iterate_object_tree": LYING,
+    "flwr.supercore.inflatable.inflatable_protobuf_utils.make_pull_object_fn_protobuf": LYING,
+    "flwr.supercore.inflatable.inflatable_utils.ObjectPullError": OPENED,
+    "flwr.supercore.inflatable.inflatable_utils.ObjectUnavailableError": OPENED,
+    "flwr.supercore.inflatable.inflatable_utils.inflate_object_from_contents": OPENED,
     "flwr.supercore.inflatable.inflatable_utils.pull_and_inflate_object_from_tree": LOOKS,
     "flwr.supercore.inflatable.inflatable_utils.pull_objects": LOOKS,
     "flwr.supercore.interceptors.RuntimeTokenHttpInterceptor": LEFT,
@@ -97,7 +110,6 @@ USED_BY = {
     "flwr.superlink.cli.flower_superlink.SuperLinkLifespan": REACH,
     "flwr.superlink.config_loader.SuperLinkLifespanConfig": REACH,
     "flwr.superlink.grid.HttpGrid": REMOVED,
-    "flwr.superlink.grid.http_grid": LOOKS,
     "flwr.superlink.main.create_app": REACH,
     "flwr.superlink.servicer.fleet.fleet_handlers": FORGED,
     "flwr.supernode.cli.flower_supernode.flower_supernode": ANSWERED,
@@ -159,7 +171,6 @@ def test_naps_grow_with_the_wait_and_begin_anew_with_another_one() -> None:
 def test_flower_waits_a_second_for_bytes_on_their_way_and_takes_another_number() -> None:
     for pull in (inflatable_utils.pull_objects, inflatable_utils.pull_and_inflate_object_from_tree):
         assert inspect.signature(pull).parameters["initial_backoff"].default == 1
-    assert "pull_objects(" in inspect.getsource(http_grid.HttpGrid.pull_messages)
     assert "pull_objects(" in inspect.getsource(worker._pull_and_store_message)
     assert "pull_and_inflate_object_from_tree(" in inspect.getsource(run_clientapp.pull_task_input)
 

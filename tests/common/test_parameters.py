@@ -149,6 +149,13 @@ def test_bytes_that_are_no_float32_tensors_are_refused() -> None:
         from_bytes(save({"a": np.zeros(1, np.float64)}))
 
 
+def test_an_empty_layer_of_impossible_size_is_refused() -> None:
+    layer = {"dtype": "F32", "shape": [2**40, 0, 2**40], "data_offsets": [0, 0]}
+    head = json.dumps({"a": layer}).encode()
+    with pytest.raises(TrustError, match="shapes of a model"):
+        from_bytes(len(head).to_bytes(8, "little") + head)
+
+
 @pytest.mark.parametrize(
     "crafted", [np.nan, np.inf, -np.inf, 3e38, np.nextafter(np.float32(LARGEST), np.float32(9e9))]
 )
