@@ -16,6 +16,10 @@ _NOTHING_MEASURED: Final = (
     "How good the model is does not stand here: measuring it on patients would be a further release, which this study "
     "did not declare. Each hospital can apply `model.safetensors` to its own held-out patients and keep the result."
 )
+_HELD: Final = (
+    "A hospital that did not confirm the end still holds what it reserved and did not spend; "
+    "`wardround site revoke DIR STUDY` there frees it."
+)
 
 
 def page(outcome: StudyOutcome) -> str:
@@ -64,7 +68,9 @@ def _sites(outcome: StudyOutcome) -> str:
         f"| {outcome.keys.get(share.site, 'not in the last roster')[:16]} |"
         for share in outcome.sites
     ]
-    return "\n".join([*head, *rows])
+    if all(share.confirmed for share in outcome.sites):
+        return "\n".join([*head, *rows])
+    return "\n".join([*head, *rows, "", _HELD])
 
 
 def _facts(outcome: StudyOutcome) -> str:

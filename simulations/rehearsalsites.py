@@ -26,6 +26,7 @@ from wardround.simulations.hospitals import Consortium, Hospital, Imagined, imag
 from wardround.simulations.planning import FEWEST_SITES
 from wardround.simulations.splitting import TABLE
 
+_USUAL: Final = 3
 _OWN: Final = ("ledger", "head", "identity")
 """What a copy of a policy does not take over: a rehearsal has its own."""
 
@@ -45,13 +46,14 @@ class RehearsedSite:
     request: bytes
 
 
-def largest(consortium: Consortium, wanted: int) -> tuple[Hospital, ...]:
-    """The largest hospitals of a consortium, sorted by name.
+def largest(consortium: Consortium, asked: int) -> tuple[Hospital, ...]:
+    """The largest hospitals of a consortium, sorted by name; `asked` many, or with 0 three if there are so many.
 
     Raises:
         UsageError: Fewer than two, or more than there are.
     """
     found = consortium.hospitals
+    wanted = asked or max(FEWEST_SITES, min(_USUAL, len(found)))
     if not FEWEST_SITES <= wanted <= len(found):
         raise UsageError(
             f"expected --hospitals from {FEWEST_SITES} to {len(found)}, found {wanted} "

@@ -32,7 +32,11 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source.add_argument("--table", type=Path, metavar="FILE", help="one table that names a hospital per row")
     rehearse.add_argument("--site-column", metavar="NAME", help="with --table: the column of the hospital")
     rehearse.add_argument(
-        "--hospitals", type=int, default=3, metavar="N", help="how many take part, the largest first (3)"
+        "--hospitals",
+        type=int,
+        default=0,
+        metavar="N",
+        help="how many take part, the largest first (three, or all if there are fewer)",
     )
     rehearse.add_argument(
         "--cohort",
@@ -77,18 +81,18 @@ def run_rehearse(chosen: argparse.Namespace) -> int:
     )
     with shown(protocol.study.name) as step:
         results = rehearse(rehearsal, chosen.out, step=step)
-    _conclude(chosen, results)
+    _conclude(chosen, results, hospitals=len(hospitals))
     return 0
 
 
-def _conclude(chosen: argparse.Namespace, results: Path) -> None:
+def _conclude(chosen: argparse.Namespace, results: Path, *, hospitals: int) -> None:
     found = (results / "results.json").read_text(encoding="utf-8")
     print(_WORD, file=sys.stderr)
     if chosen.json:
         print(found, end="")
         return
     rounds = json.loads(found)["rounds"]
-    print(f"{rounds} rounds over {chosen.hospitals} hospitals; every process has ended.")
+    print(f"{rounds} rounds over {hospitals} hospitals; every process has ended.")
     print(f"Coordinator: {chosen.out / 'coordinator'}")
     print(f"Hospitals: {chosen.out / 'hospitals'}")
     print(f"Report: {results / 'report.md'}")

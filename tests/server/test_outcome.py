@@ -59,6 +59,7 @@ def test_every_attempt_that_a_site_was_asked_in_is_counted_as_a_release(tmp_path
         (1, 3, False),
         (1, 2, True),
     ]
+    assert "`wardround site revoke DIR STUDY` there frees it" in page(found)  # south did not confirm the end
     assert found.sites[0].epsilon[EVERYBODY] > found.sites[2].epsilon[EVERYBODY] > 0
 
 
