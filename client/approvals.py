@@ -112,6 +112,22 @@ def folder_of(site: Path, digest: str) -> Path:
     return site / APPROVALS / digest
 
 
+def forget_patients(folder: Path) -> None:
+    """Remove every file of frozen patients, also one that an approval which was cut off left behind.
+
+    Args:
+        folder: Of one protocol.
+
+    Raises:
+        StorageError: One cannot be removed.
+    """
+    for path in folder.glob("*cohort-*.npz*"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"could not remove {path}: {error.strerror or error}") from error
+
+
 def bundle_path(folder: Path, sha256: str) -> Path:
     """Where a bundle is kept."""
     return folder / f"bundle-{sha256[:16]}{SUFFIX}"

@@ -7,10 +7,10 @@ is being computed in that moment may still leave. What was spent stays spent.
 from pathlib import Path
 from typing import Final
 
-from wardround.client.approvals import protocols, read_approval
+from wardround.client.approvals import folder_of, forget_patients, protocols, read_approval
 from wardround.client.office import PATIENCE, Office
 from wardround.common.durable import LockedError
-from wardround.common.errors import TrustError, UsageError
+from wardround.common.errors import UsageError, WardroundError
 from wardround.common.study.protocol import StudyProtocol
 
 SHORTEST_PREFIX: Final = 8
@@ -66,10 +66,8 @@ def _is_named(name: str, key: str, study: str) -> bool:
 def _mark(office: Office, key: str) -> None:
     try:
         approval = read_approval(office.folder, key, office.key.public)
-    except TrustError:  # it was changed and counts for nothing; its reservation is closed all the same
-        return
-    if approval is None:
-        return
-    if approval.state == "approved":
+    except WardroundError:  # it was changed and counts for nothing; its reservation is closed all the same
+        approval = None
+    if approval is not None and approval.state == "approved":
         approval.revoked().write(office.key)
-    approval.cohort_path.unlink(missing_ok=True)
+    forget_patients(folder_of(office.folder, key))

@@ -71,6 +71,21 @@ def test_a_changed_approval_counts_for_nothing_and_can_be_revoked(made: Consorti
     assert made.reserved("north") == 0
 
 
+@pytest.mark.parametrize("state", ["cut off", "changed", "whole"])
+def test_a_revocation_forgets_the_patients_of_an_approval_that_does_not_count(
+    made: Consortium, state: str
+) -> None:
+    found = made.approve("north", STUDY).approval
+    if state == "cut off":
+        (found.folder / APPROVAL).unlink()
+    if state == "changed":
+        (found.folder / APPROVAL).write_text("{}")
+    (found.folder / ".cohort-2.npz.draft").write_bytes(b"patients")
+    revoke(made.site("north"), "asked")
+    assert not list(found.folder.glob("*cohort*"))
+    assert made.reserved("north") == 0
+
+
 def test_a_revocation_of_joint_noise_forgets_its_open_session(made: Consortium) -> None:
     protocol = asked(privacy=replace(JOINT, honest_sites=2), sites=())
     office = made.office("north")
