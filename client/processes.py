@@ -24,6 +24,7 @@ from wardround.common.trust.keyfile import PASSPHRASE, passphrase_for
 
 UP: Final = "wardround site up"
 NAMES: Final = ("supernode", "executor")
+_CONNECTED: Final = "flwr: SuperNode ID: "  # what Flower logs once the coordinator has let it in
 
 
 def up(folder: Path, *, say: Callable[[str], None]) -> None:
@@ -71,6 +72,7 @@ def programs(folder: Path, place: NodePlace, *, passphrase: str) -> tuple[Progra
             command=supernode_command(place),
             environment=bare,
             ready=lambda _: _node_ready(place.desk),
+            announces=_CONNECTED,
         ),
         Program(
             name=executor,

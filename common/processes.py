@@ -44,6 +44,7 @@ class Program:
         environment: All of its environment; may hold a passphrase.
         ready: Whether the process of a number does its work; asked often, answers in two seconds.
         keep: What is written of a line of its output.
+        announces: What stands in its output once it can do its work; empty if it does not say so.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Program:
     environment: Mapping[str, str] = field(repr=False)
     ready: Callable[[int], bool] = field(repr=False)
     keep: Keep = field(default=every_line, repr=False)
+    announces: str = ""
 
 
 def pause_after(deaths: int, jitter: random.Random) -> float:
@@ -85,7 +87,8 @@ class Runner:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._deaths, self._started = 0, 0.0
-        self._alarm = ""  # written by the reader's thread, everything else by the supervisor's
+        # These are written by the reader's thread too; of a life that said nothing wrong, the end is the error.
+        self._alarm, self._calm, self._announced = "", True, False
         self._next_start, self._next_glance = 0.0, 0.0
 
     def look(self, now: float) -> None:
@@ -129,6 +132,7 @@ class Runner:
 
     def _start(self, now: float) -> None:
         self._started = self._next_glance = now
+        self._calm, self._announced = True, not self.program.announces
         try:
             process = self._process = subprocess.Popen(  # noqa: S603  (our own command)
                 list(self.program.command),
@@ -153,7 +157,8 @@ class Runner:
         self._read_rest()
         self._process = None
         self._deaths = 1 if now - self._started >= STEADY else self._deaths + 1
-        self._alarm = self._alarm or f"it ended {how}"
+        if self._calm:
+            self._alarm = f"it ended {how}"
         self.state = replace(self.state, state="waiting", pid=0, ready=False)
         if self._deaths >= DEATHS:
             raise StudyError(
@@ -166,7 +171,7 @@ class Runner:
         self._say(f"{self.program.name} ended {how}; it is started again in {pause:.0f} s")
 
     def _glance(self, pid: int, now: float) -> None:
-        ready = self.program.ready(pid)
+        ready = self._announced and self.program.ready(pid)
         if ready != self.state.ready:
             self._say(f"{self.program.name} is {'ready' if ready else 'not ready any more'}")
         self.state = replace(self.state, ready=ready, state="running" if ready else self.state.state)
@@ -176,8 +181,9 @@ class Runner:
         with output:
             for line in output:
                 written = self._log.write(line.decode(errors="replace"))
+                self._announced |= self.program.announces in written
                 if alarming(written):
-                    self._alarm = written
+                    self._alarm, self._calm = written, False
 
     def _read_rest(self) -> None:
         # A grandchild may hold the pipe open; its lines are not worth waiting for.

@@ -31,7 +31,7 @@ _ADVICE: Final = re.compile(
 _FRAME: Final = re.compile(r'  File "[^"]{1,300}", line \d+, in [\w<>]+$')
 _KIND: Final = re.compile(r"([A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)): ")
 _BAD: Final = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-_ALARM: Final = re.compile(r" (ERROR|CRITICAL) |^\w+(Error|Refusal)\b|^\[Errno ")
+_ALARM: Final = re.compile(r" (ERROR|CRITICAL) |^\w+(Error|Refusal)\b|^\[Errno |^The SuperNode ended\.")
 
 
 def every_line(line: str) -> str:

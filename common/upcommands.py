@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _Groups = argparse._SubParsersAction
 NOT_READY: Final = 8  # exit code of `status`, that of a StudyError
 _LINES: Final = 40
-_START: Final = 120.0  # seconds that `--detach` waits for everything to be ready
+_START: Final = 60.0  # seconds that `--detach` waits for everything to be ready
 _STOP: Final = 60.0  # seconds that `down` waits
 _LOOK: Final = 0.2  # seconds
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -198,6 +199,23 @@ def test_what_a_process_prints_passes_the_filter_of_its_log(tmp_path: Path) -> N
     everything = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert "ValueError" in everything
     assert "Jane" not in everything
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_has_not_said_that_it_is_connected_is_not_ready(tmp_path: Path) -> None:
+    text = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.05)\n"
+    text += "print('let in', flush=True); time.sleep(60)"
+    guest = replace(program("guest", text, tmp_path / "door"), announces="let in")
+    stage = Stage(tmp_path, guest)
+
+    def wait_and_open() -> None:
+        until(lambda: stage.pid() > 0)
+        time.sleep(0.5)
+        assert not stage.ready()
+        (tmp_path / "door").touch()
+        until(stage.ready)
+
+    stage.run(wait_and_open)
 
 
 def test_pauses_double_up_to_a_limit_and_differ_between_hospitals() -> None:

@@ -58,6 +58,7 @@ def test_an_error_is_told_from_chatter() -> None:
     assert alarming(OURS)
     assert alarming("UsageError: expected Flower (flwr) 1.41, found 1.40")
     assert alarming("[Errno 98] error while attempting to bind on address")
+    assert alarming("The SuperNode ended. If it could not be activated: the coordinator")
     assert not alarming("2026-11-24 13:34:24,926 INFO flwr: errors are rare")
 
 
