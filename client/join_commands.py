@@ -102,8 +102,10 @@ def _register_peers(commands: "_Groups[argparse.ArgumentParser]") -> None:
     )
     for action in (listing, approve, remove):
         action.add_argument("folder", type=Path, metavar="DIR", help="the site's own folder")
-    for action in (approve, remove):
-        action.add_argument("name", metavar="NAME", help="the peer's name")
+    approve.add_argument(
+        "names", metavar="NAME", nargs="+", help="the peer's name; of several the words are asked one by one"
+    )
+    remove.add_argument("name", metavar="NAME", help="the peer's name")
     approve.add_argument("--from", type=Path, metavar="FILE", dest="source", help="where its key is")
     add_words_option(approve, "the peer's key")
     listing.set_defaults(run=run_peers_list)
@@ -179,22 +181,28 @@ def run_peers_list(arguments: argparse.Namespace) -> int:
     unknown = [n for n, _ in others if n not in approved and n != name]
     if unknown:
         print(f"In the roster and not approved here: {', '.join(unknown)}.")
-        print('Next, for each: wardround site peers approve DIR NAME --words "..."')
+        print(f"Next, with the telephone at hand: wardround site peers approve DIR {' '.join(unknown)}")
     return 0
 
 
 def run_peers_approve(arguments: argparse.Namespace) -> int:
     """`wardround site peers approve`."""
     from wardround.client.peering import approve_peer, find_key
+    from wardround.common.errors import UsageError
     from wardround.common.study.bundle import LARGEST
     from wardround.common.trust.askwords import heard
     from wardround.common.trust.sealed import read_sent
 
+    if arguments.words and len(arguments.names) > 1:
+        raise UsageError(
+            f"expected one name beside --words, found {len(arguments.names)}",
+            advice="leave --words out to be asked for each, or approve one at a time",
+        )
     source = read_sent(arguments.source, longest=LARGEST) if arguments.source else None
-    key = find_key(arguments.folder, arguments.name, source)
-    words = heard(arguments.words, whose=arguments.name, where=_OWN_WORDS)
-    approve_peer(arguments.folder, arguments.name, key, words)
-    print(f"{arguments.name} is an approved peer: its noise counts here.")
+    for name in arguments.names:
+        key = find_key(arguments.folder, name, source)
+        approve_peer(arguments.folder, name, key, heard(arguments.words, whose=name, where=_OWN_WORDS))
+        print(f"{name} is an approved peer: its noise counts here.")
     return 0
 
 

@@ -68,6 +68,9 @@ def test_from_nothing_to_approved_peers(run: Run, capsys: pytest.CaptureFixture[
     accept_roster("south", signed_roster("hub"))
     assert run("site", "peers", "list", "south") == 0
     assert "not approved here: north" in capsys.readouterr().out
+    assert run("site", "peers", "approve", "south", "north", "east", "--words", words("north")) == 2
+    assert approved_peers(Path("south")) == {}
+    assert "one name beside --words" in capsys.readouterr().err
     assert run("site", "peers", "approve", "south", "north", "--fingerprint", words("north")) == 0
     assert list(approved_peers(Path("north"))) == ["south"]
     assert run("site", "peers", "list", "south") == 0
