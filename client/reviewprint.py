@@ -57,9 +57,21 @@ def _section(title: str, lines: list[str]) -> str:
     return "\n".join([*([title] if title else []), *wrapped])
 
 
+def visible(text: str) -> str:
+    r"""A coordinator's text for a screen: what would move the cursor or turn the writing round is spelt out.
+
+    Example:
+        >>> print(visible("safe" + chr(27) + "[2J")[4:])
+        \x1b[2J
+    """
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def _wrapped(line: str, indent: str) -> list[str]:
     return textwrap.wrap(
-        line, WIDTH, initial_indent=indent, subsequent_indent=indent + "    ", break_on_hyphens=False
+        visible(line), WIDTH, initial_indent=indent, subsequent_indent=indent + "    ", break_on_hyphens=False
     )
 
 

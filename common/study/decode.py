@@ -55,6 +55,8 @@ def parse(text: str, where: str) -> dict[str, Any]:
         raise ProtocolError(f"{where} is not valid TOML: {error}") from error
     except RecursionError:
         raise ProtocolError(f"{where} is not valid TOML: nested too deeply") from None
+    except ValueError:
+        raise ProtocolError(f"{where} is not valid TOML: a number has too many digits") from None
 
 
 def build(cls: type[T], table: object, where: str) -> T:

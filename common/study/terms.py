@@ -78,6 +78,10 @@ class CohortTerms:
         in_range(0.0, 0.9, test_fraction=self.test_fraction)
 
 
+WIDEST_LAYER: Final = 8192  # units; with 20 000 inputs such a layer is 0.7 GB
+MOST_LAYERS: Final = 16
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTerms:
     """The model.
@@ -105,6 +109,11 @@ class ModelTerms:
             raise ProtocolError("model: `hidden` belongs to kind 'mlp', and it needs at least one width")
         for width in self.hidden:
             positive(hidden=width)
+        if len(self.hidden) > MOST_LAYERS or max(self.hidden, default=0) > WIDEST_LAYER:
+            raise ProtocolError(
+                f"model: expected at most {MOST_LAYERS} hidden layers of at most {WIDEST_LAYER} units",
+                advice="a larger model would fill the memory of whoever reviews the study",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

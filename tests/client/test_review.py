@@ -56,6 +56,15 @@ def test_the_first_review_says_that_all_is_new_and_the_second_what_changed(made:
     assert "revision 2" in text
 
 
+def test_no_text_of_a_coordinator_moves_the_cursor_or_turns_the_writing_round(made: Consortium) -> None:
+    crafted = "care\x1b[2J\x1b[1;1H\r\n\u202e\x9b2J\u200b"
+    protocol = replace(STUDY, study=replace(STUDY.study, purpose=crafted, question=crafted))
+    text = page(look(made, protocol))
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "\r" not in text
+    assert "care\\x1b[2J" in text
+
+
 def test_members_that_left_since_the_last_approval_are_named(made: Consortium) -> None:
     made.approve("north", STUDY)
     remove(made.server, "west")

@@ -177,6 +177,11 @@ def test_deep_nesting_is_refused() -> None:
         loads("x = " + "[" * 100_000, "deep.toml")
 
 
+def test_a_number_of_thousands_of_digits_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="too many digits"):
+        loads(f"rounds = {'9' * 5000}", "long.toml")
+
+
 def test_features_that_share_terms_are_one_entry() -> None:
     text = changed('name = "age"', 'names = ["a", "b"]').replace("low = 0", "low = [0, 1]")
     protocol = loads(text, "small.toml")

@@ -55,6 +55,8 @@ REFUSED: list[tuple[Callable[..., object], dict[str, Any], dict[str, Any], str]]
     (FederationTerms, {}, {"beta2": -0.1}, "beta2"),
     (FederationTerms, {}, {"trim": 0.5}, "trim"),
     (FederationTerms, {}, {"sites": (SiteTerms(name="a"), SiteTerms(name="a"))}, "twice"),
+    (ModelTerms, {}, {"kind": "mlp", "hidden": (60_000, 60_000)}, "at most 16 hidden layers of at most 8192"),
+    (ModelTerms, {}, {"kind": "mlp", "hidden": (1,) * 17}, "at most 16 hidden layers of at most 8192"),
     (StudyTerms, STUDY, {"name": "a/b"}, "letters, digits and hyphens"),
     (StudyTerms, STUDY, {"name": ""}, "letters, digits and hyphens"),
     (StudyTerms, STUDY, {"name": "étude"}, "letters, digits and hyphens"),
