@@ -25,7 +25,8 @@ def test_a_superlink_that_dies_and_comes_back_is_waited_for(tmp_path: Path) -> N
             assert list(grid.get_node_ids()) == []
 
         own.serve(app, say=lines.append)
-        assert lines == [f"waiting for the SuperLink on {own.place.loopback}"]
+        # On a busy machine it may be away twice before it answers.
+        assert set(lines) == {f"waiting for the SuperLink on {own.place.loopback}"}
         assert end(own.processes["superlink"]) == 0
 
 
