@@ -116,7 +116,7 @@ def test_the_c_index_of_eleven_thousand_patients_takes_a_fraction_of_a_second() 
     event = rng.random(11_000) < 0.3
     started = clock.process_time()
     metrics.c_index(time, event, risk)
-    assert clock.process_time() - started < 2  # measured: 0.1 s
+    assert clock.process_time() - started < 2  # measured: 0.02 s
 
 
 @given(sizes, seeds)
