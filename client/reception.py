@@ -25,6 +25,7 @@ from wardround.client.refusals import RefusalFile
 from wardround.client.site import Site
 from wardround.common.errors import PolicyRefusal, TrustError, WardroundError
 from wardround.common.trust.envelope import claimed_digest
+from wardround.common.trust.ledger import Ledger
 
 if TYPE_CHECKING:
     from wardround.client.app import SiteFor
@@ -81,7 +82,7 @@ class Reception:
                 door=office.door(ledger),
                 trainer=_trainer(approval, office),
                 desk=office.desk(approval.protocol) if approval.protocol.joint else None,
-                consent=lambda: _consent(approval, office),
+                consent=lambda: _consent(approval, office, ledger),
             )
 
     def _approval(self, office: Office, digest: str) -> Approval:
@@ -99,14 +100,20 @@ class Reception:
         return approval
 
 
-def _consent(approval: Approval, office: Office) -> None:
+def _consent(approval: Approval, office: Office, ledger: Ledger) -> None:
     """What a person at the site decided holds until a person changes it.
 
     Raises:
         PolicyRefusal: The approval was withdrawn, or the policy allows the study no more.
+        TrustError: The approval is not the one for which the ledger holds a reservation.
     """
     if approval.state != "approved":
         raise PolicyRefusal(f"study {approval.name} was revoked at this site")
+    if ledger.reserved_at(approval.name, approval.protocol.digest) > approval.ledger_seq:
+        raise TrustError(
+            f"study {approval.name} was approved again later than this approval says",
+            advice="an earlier state of the folder was restored, with patients who may have left: approve it again",
+        )
     office.policy.check(approval.protocol)
 
 

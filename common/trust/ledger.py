@@ -38,7 +38,7 @@ from wardround.common.trust.ledgerfile import (
     verify,
 )
 from wardround.common.trust.ledgerline import Entry, write_entry
-from wardround.common.trust.ledgerstate import Account, Moment, PoolState
+from wardround.common.trust.ledgerstate import Account, Moment, PoolState, attempt_of
 from wardround.common.trust.signed import timestamp, utc_now
 
 LEDGER = "ledger.jsonl"
@@ -115,7 +115,7 @@ class Ledger:
             TrustError: Not newer than the last attempt: a replay.
             StorageError: Not durable; do not train.
         """
-        payload = _attempt(study, protocol_digest, round_, attempt) | {"base_model": base_model}
+        payload = attempt_of(study, protocol_digest, round_, attempt) | {"base_model": base_model}
         account = self._state.current.get((study, protocol_digest))
         return self._record("spend", payload, _unsettled(account, payload, (round_, attempt)))
 
@@ -129,7 +129,7 @@ class Ledger:
             TrustError: Not the last attempt, or settled with other bytes.
             StorageError: Not durable; do not send.
         """
-        payload = _attempt(study, protocol_digest, round_, attempt) | {"update": update_digest}
+        payload = attempt_of(study, protocol_digest, round_, attempt) | {"update": update_digest}
         account = self._state.current.get((study, protocol_digest))
         done = account.settles.get((round_, attempt)) if account else None
         return self._record("settle", payload, done if done and done.payload == payload else None)
@@ -144,7 +144,7 @@ class Ledger:
         """
         account = self._state.current.get((study, protocol_digest))
         done = account.returns.get((round_, attempt)) if account else None
-        return self._record("return", _attempt(study, protocol_digest, round_, attempt), done)
+        return self._record("return", attempt_of(study, protocol_digest, round_, attempt), done)
 
     def close_study(self, study: str, protocol_digest: str) -> Entry:
         """End a study: what was not spent of its reservation is returned, and nothing more can be spent.
@@ -194,10 +194,14 @@ class Ledger:
         account = self._state.current.get((study, protocol_digest))
         return account.unsettled if account else None
 
+    def reserved_at(self, study: str, protocol_digest: str) -> int:
+        """Number of the entry that made the open reservation of a study; -1 where none is open."""
+        account = self._state.current.get((study, protocol_digest))
+        return -1 if account is None or account.closed else account.reserved.seq
+
     def has_open(self, study: str, protocol_digest: str) -> bool:
         """Whether the study has a reservation that was not closed."""
-        account = self._state.current.get((study, protocol_digest))
-        return account is not None and account.closed is None
+        return self.reserved_at(study, protocol_digest) >= 0
 
     def has_finished(self, study: str, protocol_digest: str) -> bool:
         """Whether the study was reserved and closed, and not allowed again since."""
@@ -289,10 +293,6 @@ def _replay(entries: list[Entry], pool: str | None, where: str) -> PoolState:
         except WardroundError as error:
             raise TrustError(f"{where}, entry {entry.seq} breaks a rule: {error}", advice=ASK) from None
     return state
-
-
-def _attempt(study: str, protocol_digest: str, round_: int, attempt: int) -> dict[str, object]:
-    return {"study": study, "protocol": protocol_digest, "round": round_, "attempt": attempt}
 
 
 def _unsettled(account: Account | None, payload: Mapping[str, object], moment: Moment) -> Entry | None:

@@ -207,6 +207,11 @@ def key_of(payload: Mapping[str, object]) -> StudyKey:
     return str(payload["study"]), str(payload["protocol"])
 
 
+def attempt_of(study: str, protocol_digest: str, round_: int, attempt: int) -> dict[str, object]:
+    """The fields by which entries name an attempt."""
+    return {"study": study, "protocol": protocol_digest, "round": round_, "attempt": attempt}
+
+
 def moment_of(payload: Mapping[str, object]) -> Moment:
     """Round and attempt."""
     match payload:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import time
@@ -123,6 +124,20 @@ def test_a_revoked_study_declines_and_says_no_more(made: Consortium) -> None:
     assert kind(made, task(made, SECOND, 2)) == "declined"
     assert kind(made, task(made, SECOND)) == "declined"  # not even what was sent before
     assert "revoked" in str(refusals(made)[-1]["reason"])
+    assert kind(made, task(made, FIRST)) == "update"
+
+
+def test_an_approval_restored_from_before_the_last_one_declines(made: Consortium) -> None:
+    # Approved, withdrawn, approved again; then yesterday's folder of approvals comes back, with yesterday's patients.
+    approvals, kept = made.site("north") / "approvals", made.root / "yesterday"
+    shutil.copytree(approvals, kept)
+    revoke(made.site("north"), "second")
+    made.approve("north", SECOND)
+    assert kind(made, task(made, SECOND)) == "update"
+    shutil.rmtree(approvals)
+    shutil.copytree(kept, approvals)
+    assert kind(made, task(made, SECOND, 2)) == "declined"
+    assert "approved again later" in str(refusals(made)[-1]["reason"])
     assert kind(made, task(made, FIRST)) == "update"
 
 
