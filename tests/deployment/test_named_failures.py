@@ -18,6 +18,7 @@ HALF_A_MESSAGE = (
     "the child that claimed a task of which half arrived waits up to two hours for the rest when its run has "
     "ended, and its site answers nobody: Flower's pull has no end before that"
 )
+LOST_TASK = "a task that was lost on its way is not sent again: the round waits for its limit"
 BROKEN_HANDSHAKE = (
     "a TLS handshake that ends early is no reason for Flower's SuperNode to try again: it stays up, counts as "
     "ready, and is never heard of"
@@ -97,7 +98,7 @@ def test_the_start_command_is_killed_after_a_second_one_was_refused(running_ward
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason=BROKEN_HANDSHAKE)
+@pytest.mark.xfail(strict=False, reason=LOST_TASK)
 def test_the_network_of_a_hospital_is_cut_and_healed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("cut"))
     process = running_ward.start(name)
