@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FAULTS: list[dict[str, str]] = tomllib.loads((ROOT / "tests/faults/faults.toml").read_text())["fault"]
+FILES = sorted((ROOT / "tests/faults").glob("*.toml"))
+FAULTS: list[dict[str, str]] = [fault for path in FILES for fault in tomllib.loads(path.read_text())["fault"]]
 
 
 def test_there_are_faults_and_each_has_its_own_name() -> None:

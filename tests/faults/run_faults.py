@@ -1,7 +1,7 @@
 """Break the code one line at a time; each fault must turn its named test red.
 
-A test that stays green while the line it guards is wrong guards nothing. Every fault of `faults.toml` is
-applied in a copy of the checkout, never in the checkout itself, and exactly its one test is run there. Red
+A test that stays green while the line it guards is wrong guards nothing. Every fault of the `*.toml` files beside
+this one is applied in a copy of the checkout, never in the checkout itself, and exactly its one test is run there. Red
 means that pytest ran the test and it failed; a copy that cannot be imported is a broken fault, not a caught
 one.
 
@@ -59,9 +59,10 @@ class Verdict:
 
 
 def read_faults() -> list[Fault]:
-    """All faults, in the order of the file."""
-    text = (ROOT / "tests/faults/faults.toml").read_text(encoding="utf-8")
-    return [Fault(**entry) for entry in tomllib.loads(text)["fault"]]
+    """All faults: the files by name, each in its own order."""
+    files = sorted((ROOT / "tests/faults").glob("*.toml"))
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    return [Fault(**entry) for text in texts for entry in tomllib.loads(text)["fault"]]
 
 
 def copy_tree(to: Path) -> Path:
