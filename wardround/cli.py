@@ -27,9 +27,13 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "study": ("wardround.simulations.study_commands", "draft, plan, check and explain a study protocol"),
     "site": ("wardround.client.commands", "what a hospital runs: check its table, its policy, its ledger"),
     "server": ("wardround.server.commands", "what a coordinator runs: its folder, its members"),
+    "audit": ("wardround.common.audit.commands", "check claims about privacy"),
     "doctor": ("wardround.doctor_commands", "what is wrong with an installation, and what to do"),
 }
 """Command -> (module with `register`, one line of help)."""
+
+FURTHER: Final[dict[str, tuple[str, ...]]] = {"audit": ("wardround.simulations.audit_commands",)}
+"""Command -> modules of higher floors with `extend`, which takes what the command's `register` returned."""
 
 INTERRUPTED: Final = 130
 PIPE_CLOSED: Final = 141
@@ -90,7 +94,9 @@ def _parser(group: str) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = GROUPS[group][0] if group in GROUPS else ""
     if chosen:
-        import_module(chosen).register(commands)
+        verbs = import_module(chosen).register(commands)
+        for further in FURTHER.get(group, ()):
+            import_module(further).extend(verbs)
     for name, (module, line) in GROUPS.items():
         if module != chosen:
             commands.add_parser(name, help=line, add_help=False)

@@ -1,0 +1,1 @@
+"""What an auditor checks offline, with a bundle and public keys: arithmetic and signatures, no torch and no flwr."""
