@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from wardround.common.errors import TrustError
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
 from wardround.common.learning.parameters import Parameters, check_like
+from wardround.common.learning.study import RoundTask
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, open_envelope
 from wardround.common.trust.identity import Roster
-from wardround.server.study import RoundTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

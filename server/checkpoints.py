@@ -20,9 +20,9 @@ from safetensors.numpy import save
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError
 from wardround.common.formats import check_header, header
+from wardround.common.learning.optimisers import ServerState
 from wardround.common.learning.parameters import Parameters
-from wardround.server.optimisers import ServerState
-from wardround.server.study import Progress
+from wardround.common.learning.study import Progress
 
 FORMAT = "wardround-checkpoint"
 VERSION = 1

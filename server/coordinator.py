@@ -11,6 +11,7 @@ from pathlib import Path
 from wardround.common.errors import TrustError
 from wardround.common.learning.exchange import TASK
 from wardround.common.learning.parameters import Parameters, parameters_digest
+from wardround.common.learning.study import Progress, RoundTask, Study
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
@@ -18,7 +19,6 @@ from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
 from wardround.server.admission import Admitted, Refused
 from wardround.server.jointround import JointRound, check_sums
-from wardround.server.study import Progress, RoundTask, Study
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "study-log.jsonl"

@@ -17,13 +17,13 @@ from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
 from wardround.common.learning.parameters import Parameters, to_vector
 from wardround.common.learning.statistics import size
+from wardround.common.learning.study import RoundTask
 from wardround.common.privacy.jointnoise import grid_of, opened_sum
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.sumroster import AGREED, READY, SumContext
 from wardround.common.trust.sumround import SumRound, SumVoid
 from wardround.server.admission import Refused, refused_by_site
-from wardround.server.study import RoundTask
 
 _TAIL: Final = 12.0  # standard deviations of the summed noise that no honest sum exceeds, as in `grid`
 

@@ -13,13 +13,13 @@ from importlib.metadata import version
 from typing import Final
 
 from wardround.common.formats import header
+from wardround.common.learning.study import quorum_of
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.privacy.coalitions import joint_epsilons
 from wardround.common.privacy.events import JointGaussianSteps, times
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.studylog import LogEntry
-from wardround.server.study import quorum_of
 
 FORMAT: Final = "wardround-study-results"
 VERSION: Final = 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from wardround.common.durable import write_atomic
 from wardround.common.errors import ProtocolError, StorageError, WardroundError
 from wardround.common.learning.loadings import read_loadings
+from wardround.common.learning.study import quorum_of
 from wardround.common.study.bundle import (
     STUDY,
     SUFFIX,
@@ -24,7 +25,6 @@ from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.rosterfile import open_roster
 from wardround.server.enrolment import signed_roster
 from wardround.server.serverfile import ServerFile
-from wardround.server.study import quorum_of
 
 
 def publish(folder: Path, study: Path) -> Path:

@@ -15,12 +15,12 @@ from wardround.common.errors import StudyError
 from wardround.common.flower.records import pack
 from wardround.common.learning.exchange import FINISH, FINISHED, NO_MODEL, TASK
 from wardround.common.learning.parameters import Parameters, to_bytes
+from wardround.common.learning.study import RoundTask
 from wardround.common.trust.sumroster import AGREED, MASKED, OPEN, READY, ROSTER
 from wardround.server.admission import Admitted, Refused, admit
 from wardround.server.coordinator import Coordinator
 from wardround.server.jointround import JointRound
 from wardround.server.rollcall import RollCall, signer
-from wardround.server.study import RoundTask
 from wardround.server.waiting import Waiting, collect, content
 from wardround.server.watching import Watch
 

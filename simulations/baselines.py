@@ -14,10 +14,10 @@ from wardround.client.training import LocalTrainer, seeded_batches
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, to_vector
+from wardround.common.learning.study import Progress, Study
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import Targets
 from wardround.common.study.protocol import StudyProtocol
-from wardround.server.study import Progress, Study
 
 
 def train_alone(protocol: StudyProtocol, rows: PatientRows, *, site: str, seed: int) -> Parameters:

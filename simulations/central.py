@@ -19,9 +19,9 @@ from wardround.common.learning.batches import TensorBatch
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import build, initial, load_into
 from wardround.common.learning.parameters import Parameters, from_vector, to_vector
+from wardround.common.learning.study import Progress, Study
 from wardround.common.privacy.jointnoise import opened_sum
 from wardround.common.study.protocol import StudyProtocol
-from wardround.server.study import Progress, Study
 
 
 def train_centrally(

@@ -1,6 +1,6 @@
 """FLamby's published federated results, repeated with Wardround's own parts and compared value by value.
 
-The local steps are `client.training`, the server's are `server.aggregation` and `server.optimisers`, the model and
+The local steps are `client.training`, the server's are `common.learning.aggregation` and `optimisers`, the model and
 the losses are those of every study; only the data preparation and the order of random draws follow the publication
 (`published_data`, `published_order`). Without privacy, on public data.
 
@@ -22,13 +22,13 @@ import torch
 from torch import Generator
 
 from wardround.client.training import LocalTrainer
+from wardround.common.learning.aggregation import combine
 from wardround.common.learning.metrics import evaluate
 from wardround.common.learning.models import initial
+from wardround.common.learning.optimisers import ServerState, server_step
 from wardround.common.learning.parameters import Parameters, from_vector, to_vector
 from wardround.common.learning.predictions import predict
 from wardround.common.study.protocol import StudyProtocol
-from wardround.server.aggregation import combine
-from wardround.server.optimisers import ServerState, server_step
 from wardround.simulations.published_data import (
     HEART_SITES,
     PublishedSplit,

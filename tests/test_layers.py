@@ -26,7 +26,6 @@ TORCH = (
     "client.training",
     "client.evaluation",
     "client.predict",
-    "server.aggregation",
     "simulations",
 )
 FLOWER = (
@@ -195,10 +194,10 @@ RULES: tuple[Rule, ...] = (
 
 PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (arrows_point_down, "common.trust.ledger", "from wardround.client import policy"),
-    (arrows_point_down, "common.checks", "import wardround.server.study"),
-    (arrows_point_down, "client.site", "def f():\n    from wardround.server.study import Study"),
-    (arrows_point_down, "server.study", "from wardround.client.cohort import Cohort"),
-    (arrows_point_down, "server.study", "from wardround import client"),
+    (arrows_point_down, "common.checks", "import wardround.server.coordinator"),
+    (arrows_point_down, "client.site", "def f():\n    from wardround.server.coordinator import Coordinator"),
+    (arrows_point_down, "server.coordinator", "from wardround.client.cohort import Cohort"),
+    (arrows_point_down, "server.coordinator", "from wardround import client"),
     (arrows_point_down, "client.site", "import wardround.simulations.run"),
     (arrows_point_down, "simulations.run", "from wardround.api import simulate"),
     (arrows_point_down, "common.checks", "import wardround"),
@@ -208,7 +207,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (libraries_stay_home, "common.trust.envelope", "import torch"),
     (libraries_stay_home, "client.policy", "from torch.nn import functional as F"),
     (libraries_stay_home, "client.site", "import opacus"),
-    (libraries_stay_home, "server.study", "from flwr.app import Message"),
+    (libraries_stay_home, "server.coordinator", "from flwr.app import Message"),
     (libraries_stay_home, "simulations.run", "import ray"),
     (flower_internals_have_one_home, "server.app", "from flwr.common import Context"),
     (flower_internals_have_one_home, "common.flower.records", "import flwr.supercore.task"),

@@ -37,7 +37,7 @@ for name in sys.argv[2].split(","):
     importlib.import_module(name)
 """
 
-# What an auditor runs: the trust layer, the reader of protocols, events and their accounting in closed form.
+# What an auditor runs: the trust layer, the reader of protocols, accounting, and the study's arithmetic once more.
 BASE = (
     "wardround.common.errors",
     "wardround.common.formats",
@@ -51,6 +51,8 @@ BASE = (
     "wardround.common.trust.envelope",
     "wardround.common.trust.ledger",
     "wardround.common.trust.studylog",
+    "wardround.common.trust.sumround",
+    "wardround.common.learning.study",
 )
 HEAVY = "torch,opacus,flwr,pandas,pyarrow,ray,matplotlib,sklearn,jinja2"
 

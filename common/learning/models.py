@@ -1,7 +1,7 @@
 """The models: linear, or an MLP; for survival a proportional-hazards head.
 
 All layers are `Linear`, parameter-free `LayerNorm` and `ReLU`: no batch statistics, no buffers, no dropout.
-A patient's output depends on that patient only. Starting values are public and the same at every party.
+A patient's output depends on that patient only. Starting values are public: see `firstmodel`.
 
 The hazard head is one risk score r per patient (higher = worse) and one trainable baseline b_j per interval:
 the logit of the hazard in interval j is r + b_j. Few parameters stand in front of the noise.
@@ -11,21 +11,19 @@ hazard with proportional hazards.
 """
 
 from collections import OrderedDict
-from functools import lru_cache
-from typing import Final
 
 import numpy as np
 import torch
 from torch import nn
 
 from wardround.common.errors import UsageError
+from wardround.common.learning.firstmodel import FIRST_HAZARD_LOGIT, initial, like
 from wardround.common.learning.parameters import Parameters
 from wardround.common.study.outcomes import Outcome, SurvivalOutcome, output_width
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.terms import ModelTerms
 
-FIRST_HAZARD_LOGIT: Final = -2.0
-"""Public start of every interval's baseline: a hazard of 12 percent, nearer to clinics than one half."""
+__all__ = ["FIRST_HAZARD_LOGIT", "build", "export", "initial", "like", "load_into", "moved"]
 
 
 def build(protocol: StudyProtocol, n_inputs: int) -> nn.Sequential:
@@ -74,29 +72,6 @@ def _linear(width: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     return layer
 
 
-def initial(protocol: StudyProtocol, n_inputs: int) -> Parameters:
-    """The public first model.
-
-    Linear models start at zero. In an MLP the weights of each `Linear` are uniform within 1 / sqrt(its
-    inputs), from PCG64 seeded with the protocol digest; biases are zero. Baseline hazards start at
-    `FIRST_HAZARD_LOGIT`.
-
-    Guarantees:
-        The same bytes at every party: it depends on the protocol's digest and the input width only.
-    """
-    parameters = export(build(protocol, n_inputs))
-    if "hazard.bias" in parameters:
-        parameters["hazard.bias"][:] = FIRST_HAZARD_LOGIT
-    if protocol.model.kind == "linear":
-        return parameters
-    generator = np.random.Generator(np.random.PCG64(int(protocol.digest, 16)))
-    for name, array in parameters.items():
-        if name.endswith("weight"):
-            draws = generator.random(array.shape, dtype=np.float32)
-            array[:] = (2 * draws - 1) / np.float32(np.sqrt(array.shape[1]))
-    return parameters
-
-
 def load_into(module: nn.Module, parameters: Parameters) -> None:
     """Copy values into a module in place.
 
@@ -120,18 +95,6 @@ def export(module: nn.Module) -> Parameters:
 def moved(module: nn.Module, base: Parameters) -> Parameters:
     """The trainable values minus `base`, in module order."""
     return {name: value.detach().numpy() - base[name] for name, value in _trainable(module)}
-
-
-def like(protocol: StudyProtocol, n_inputs: int) -> Parameters:
-    """Zeros in the names and shapes of a study's model; they take no memory and cannot be written to."""
-    shapes = _shapes(protocol.model, protocol.outcome, n_inputs)
-    return {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes}
-
-
-@lru_cache(maxsize=4)
-def _shapes(model: ModelTerms, outcome: Outcome, n_inputs: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Asked by every site of a simulation; torch needs longer to build a model than a small round takes."""
-    return tuple((name, tuple(value.shape)) for name, value in _trainable(_build(model, outcome, n_inputs)))
 
 
 def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from wardround.common.checks import not_negative
 from wardround.common.errors import StudyError
-from wardround.common.learning.models import FIRST_HAZARD_LOGIT, initial
+from wardround.common.learning.firstmodel import FIRST_HAZARD_LOGIT, initial
 from wardround.common.learning.parameters import LARGEST, Parameters
 from wardround.common.learning.statistics import INTERCEPT, Layout, Numbers, Statistics, target_unit
 from wardround.common.study.outcomes import BinaryOutcome, ClassOutcome, ContinuousOutcome

@@ -16,16 +16,13 @@ private linear regression", for sufficient statistics with noise.
 
 import math
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from wardround.common.checks import positive
 from wardround.common.errors import StudyError, UsageError
-from wardround.common.learning.data import PatientRows
-from wardround.common.learning.losses import hazard_targets
 from wardround.common.study.outcomes import (
     BinaryOutcome,
     ClassOutcome,
@@ -35,6 +32,9 @@ from wardround.common.study.outcomes import (
     Targets,
 )
 from wardround.common.study.protocol import StudyProtocol
+
+if TYPE_CHECKING:
+    from wardround.common.learning.data import PatientRows
 
 Numbers = NDArray[np.float64]
 
@@ -161,7 +161,7 @@ def size(protocol: StudyProtocol, n_inputs: int) -> int:
     return Layout.of(protocol, n_inputs).size
 
 
-def statistics_sum(protocol: StudyProtocol, rows: PatientRows) -> Numbers:
+def statistics_sum(protocol: StudyProtocol, rows: "PatientRows") -> Numbers:
     """Sum over patients of one vector each. Private: what may leave is this sum with noise.
 
     Guarantees:
@@ -263,6 +263,10 @@ def _coded(outcome: Outcome, targets: Targets) -> _Coded:
 def _coded_survival(outcome: SurvivalOutcome, targets: Targets) -> _Coded:
     if targets.event is None:
         raise UsageError("expected events beside the times of a survival outcome, found none")
+    import torch  # here: layouts and sums are read without it
+
+    from wardround.common.learning.losses import hazard_targets
+
     time, event = torch.from_numpy(targets.value.astype(np.float32)), torch.tensor(targets.event)
     survived, died = (part.double().numpy() for part in hazard_targets(time, event, outcome.cut_points))
     last = survived - np.hstack([survived[:, 1:], np.zeros((len(survived), 1))])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from wardround.common.errors import UsageError
-from wardround.common.learning.models import FIRST_HAZARD_LOGIT, build, export, initial, load_into
+from wardround.common.learning.models import FIRST_HAZARD_LOGIT, build, export, initial, like, load_into
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import (
     BinaryOutcome,
@@ -61,6 +61,19 @@ def test_a_model_gives_the_outcomes_width(outcome: Outcome, width: int, model: M
     module = build(protocol(outcome, model), 5)
     assert module(torch.zeros(2, 5)).shape == (2, width)
     assert module(torch.zeros(2, 3, 5)).shape == (2, 3, width)
+
+
+@pytest.mark.parametrize("outcome", [BINARY, CLASSES, NUMBER, SURVIVAL], ids=lambda v: str(v)[:12])
+@pytest.mark.parametrize("model", [ModelTerms(), MLP], ids=["linear", "mlp"])
+def test_the_first_model_without_torch_has_the_names_order_and_shapes_of_the_torch_module(
+    outcome: Outcome, model: ModelTerms
+) -> None:
+    study = protocol(outcome, model)
+    built = export(build(study, 5))
+    for numpys in (initial(study, 5), like(study, 5)):
+        assert [(name, a.shape, a.dtype) for name, a in numpys.items()] == [
+            (name, a.shape, a.dtype) for name, a in built.items()
+        ]
 
 
 def test_a_hazard_head_adds_one_risk_score_to_every_baseline() -> None:

@@ -11,11 +11,11 @@ from wardround.common.formats import canonical
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, pack_update, refusal
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
+from wardround.common.learning.study import RoundTask
 from wardround.common.privacy.events import DpEvent, GaussianSteps, encode
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Header, seal
 from wardround.server.admission import Admitted, Refused, admit
-from wardround.server.study import RoundTask
 
 KEYS, ROSTER = keys_and_roster("north", "south")
 PROTOCOL = private_protocol()

@@ -11,10 +11,10 @@ from safetensors.numpy import save_file
 from tests.studies import small_protocol
 
 from wardround.common.errors import StorageError
+from wardround.common.learning.optimisers import ServerState
+from wardround.common.learning.study import Progress
 from wardround.server import checkpoints
 from wardround.server.checkpoints import Checkpoint
-from wardround.server.optimisers import ServerState
-from wardround.server.study import Progress
 
 PROTOCOL = small_protocol().digest
 RECORD = {"round": 3, "attempt": 1, "sites": {"north": {"refused": "no reply"}}}

@@ -11,11 +11,11 @@ from wardround.common.errors import StorageError, TrustError
 from wardround.common.learning.exchange import FINISHED, NO_MODEL, PRESENT, TASK, Receipt
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
+from wardround.common.learning.study import RoundTask
 from wardround.common.trust.envelope import Header, open_envelope, seal
 from wardround.common.trust.studylog import read_log
 from wardround.server.admission import Admitted, Refused
 from wardround.server.coordinator import CHECKPOINT, LOG, Coordinator
-from wardround.server.study import RoundTask
 
 PROTOCOL = small_protocol(rounds=3, strategy="fedadam", server_learning_rate=0.1)
 KEYS, ROSTER = keys_and_roster("north", "south")

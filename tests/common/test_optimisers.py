@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from wardround.common.errors import StorageError, StudyError
+from wardround.common.learning.optimisers import ADAPTIVE, ServerState, server_step
 from wardround.common.study.terms import STRATEGIES, FederationTerms, Strategy
-from wardround.server.optimisers import ADAPTIVE, ServerState, server_step
 
 Vector = NDArray[np.float64]
 

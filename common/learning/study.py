@@ -1,4 +1,4 @@
-"""The state machine of one study at the coordinator: pure, no I/O, no Flower.
+"""The state machine of one study: pure, no I/O, no Flower. The coordinator runs it, an auditor runs it again.
 
 A round is asked in attempts. An attempt with enough admitted updates advances the model; one without is void,
 and the next attempt starts from the same model. Weights, roster and quorum come from the protocol, never from a
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wardround.common.errors import StudyError
+from wardround.common.learning.aggregation import combine
 from wardround.common.learning.oneshot import noise_ridge, solve
+from wardround.common.learning.optimisers import ServerState, Vector, server_step, with_tail
 from wardround.common.learning.parameters import Parameters, from_vector, parameters_digest, to_vector
 from wardround.common.privacy.jointnoise import grid_of
 from wardround.common.study.protocol import StudyProtocol
-from wardround.server.aggregation import combine
-from wardround.server.optimisers import ServerState, Vector, server_step, with_tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

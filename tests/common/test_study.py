@@ -7,10 +7,10 @@ from tests.studies import WIDTH, small_protocol
 from wardround.common.errors import ProtocolError, StudyError
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, to_vector
+from wardround.common.learning.study import Progress, Study
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.terms import SiteTerms
-from wardround.server.study import Progress, Study
 
 SITES = ("a", "b", "c")
 

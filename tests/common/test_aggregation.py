@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wardround.common.errors import StudyError
+from wardround.common.learning import aggregation
+from wardround.common.learning.aggregation import (
+    combine,
+    krum,
+    squared_distances,
+    trimmed_mean,
+    weighted_mean,
+)
 from wardround.common.study.terms import STRATEGIES, FederationTerms, Strategy
-from wardround.server import aggregation
-from wardround.server.aggregation import combine, krum, squared_distances, trimmed_mean, weighted_mean
 
 MEANS: tuple[Strategy, ...] = ("fedavg", "fedavgm", "fedprox", "fedadam", "fedyogi", "fedadagrad")
 ROBUST: tuple[Strategy, ...] = ("trimmed-mean", "median", "krum")
