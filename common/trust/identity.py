@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from wardround.common.errors import TrustError, UsageError
 from wardround.common.formats import canonical, check_header, digest, header
 from wardround.common.trust.keyfile import read_key, write_key
-from wardround.common.trust.signed import bytes_of, encoded, exact_keys, text_of
+from wardround.common.trust.signed import bytes_of, encoded, exact_keys, note, text_of
 
 FORMAT = "wardround-roster"
 VERSION = 1
@@ -85,8 +85,19 @@ class PublicKey:
         Raises:
             TrustError: Any of the three differs.
         """
+        self._verify(encoded(domain, message), signature)
+
+    def verify_note(self, text: bytes, signature: bytes) -> None:
+        """Check a signature over the text of a checkpoint or cosignature (see `signed.note`).
+
+        Raises:
+            TrustError: Text or signature differ, or the text is none of these.
+        """
+        self._verify(note(text), signature)
+
+    def _verify(self, signed: bytes, signature: bytes) -> None:
         try:
-            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, encoded(domain, message))
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, signed)
         except (InvalidSignature, ValueError):
             raise TrustError(
                 f"the signature does not belong to key {self.short} and this message",
@@ -137,6 +148,14 @@ class SigningKey:
     def sign(self, domain: str, message: bytes) -> bytes:
         """The 64-byte signature of `message` for one purpose, `domain`."""
         return self._key.sign(encoded(domain, message))
+
+    def sign_note(self, text: bytes) -> bytes:
+        """The 64-byte signature over the text of a checkpoint or cosignature (see `signed.note`).
+
+        Raises:
+            TrustError: It is neither.
+        """
+        return self._key.sign(note(text))
 
     def __repr__(self) -> str:
         return f"SigningKey(public={self.public.short!r})"

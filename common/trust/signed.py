@@ -7,6 +7,9 @@ pass for another, and no two (domain, message) pairs give the same bytes.
     >>> encoded("application/vnd.wardround+json", b"{}")
     b'DSSEv1 30 application/vnd.wardround+json 2 {}'
 
+Checkpoints of a log are the one exception: they are signed notes, whose text says in its first bytes what it is (see
+`note`), so that tools of other transparency logs can check them.
+
 Source: DSSE, protocol.md (secure-systems-lab/dsse), version 1.
 """
 
@@ -22,6 +25,7 @@ ENVELOPE_DOMAIN = "application/vnd.wardround.envelope"
 LEDGER_DOMAIN = "application/vnd.wardround.ledger+json"
 HEAD_DOMAIN = "application/vnd.wardround.ledger-head+json"
 LOG_DOMAIN = "application/vnd.wardround+json"
+NOTE_STARTS = (b"wardround/", b"cosignature/v1\n")
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -30,6 +34,20 @@ def encoded(domain: str, message: bytes) -> bytes:
     """The bytes that are signed: DSSE's PAE of `domain` (ASCII) and `message`."""
     name = domain.encode("ascii")
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(message), message)
+
+
+def note(text: bytes) -> bytes:
+    """The bytes that are signed of a checkpoint or cosignature: its text as it stands.
+
+    Guarantees:
+        No text that is accepted equals the `encoded` bytes of any domain and message: its first bytes differ.
+
+    Raises:
+        TrustError: The text begins like neither.
+    """
+    if not text.startswith(NOTE_STARTS):
+        raise TrustError("expected the text of a checkpoint or of a cosignature, found other bytes to sign")
+    return text
 
 
 def parse(data: bytes, *, where: str) -> dict[str, object]:
