@@ -53,6 +53,8 @@ BASE = (
     "wardround.common.trust.studylog",
     "wardround.common.trust.sumround",
     "wardround.common.learning.study",
+    "wardround.common.audit.commands",
+    "wardround.common.audit.foreignclaims",
 )
 HEAVY = "torch,opacus,flwr,pandas,pyarrow,ray,matplotlib,sklearn,jinja2"
 

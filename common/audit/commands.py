@@ -6,6 +6,8 @@ front door's table names beside this module. Nothing heavy is imported before a 
 
 import argparse
 
+from wardround.common.audit import import_command
+
 _Parsers = argparse._SubParsersAction
 
 _TEXT = (
@@ -21,4 +23,6 @@ def register(subparsers: "_Parsers[argparse.ArgumentParser]") -> "_Parsers[argpa
         Where further modules add their verbs; each verb's `run` takes the arguments and gives an exit code.
     """
     audit = subparsers.add_parser("audit", help="check claims about privacy", description=_TEXT)
-    return audit.add_subparsers(dest="verb", metavar="VERB", required=True, help="what is checked")
+    verbs = audit.add_subparsers(dest="verb", metavar="VERB", required=True, help="what is checked")
+    import_command.register(verbs)
+    return verbs
