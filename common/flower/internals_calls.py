@@ -42,6 +42,7 @@ __all__ = [
     "Patience",
     "RunLost",
     "RuntimeHttpClient",
+    "about_certificates",
     "beat",
     "close_task",
     "control_client",
@@ -106,7 +107,7 @@ class Patience(RetryInvoker):
                 if error.response.status_code not in _AGAIN:
                     raise _refusal(self._where, error) from None
             except httpx.TransportError as error:
-                if _about_certificates(error):
+                if about_certificates(error):
                     raise _stranger(self._where) from None
             if self._limit is not None and time.monotonic() - start >= self._limit:
                 raise StudyError(f"{self._where} does not answer", advice="start it, or see its log")
@@ -182,7 +183,8 @@ def _http(ca: Path, *, timeout: float) -> httpx.Client:
     return httpx.Client(verify=trusted, timeout=timeout, trust_env=False)
 
 
-def _about_certificates(error: httpx.TransportError) -> bool:
+def about_certificates(error: Exception) -> bool:
+    """Whether a connection failed because of what the other side showed, and not on its way."""
     return "certificate" in str(error).lower()
 
 

@@ -24,12 +24,18 @@ from flwr.supernode.runtime import run_clientapp as stock
 from wardround.common.flower.replacing import replace_in
 
 _CLIENT_TASK: Final = "flwr-clientapp"
-_FIRST_LOOK: Final = 0.02  # seconds between two looks for bytes that are on their way; Flower's own is 1
+_LOOKS: Final = (0.02, 0.5)  # seconds between two looks for bytes that are on their way; Flower's own are 1 and 10
 
+# How long a child waits for them is the SuperNode's business, which ends the task of a message that will not come.
 replace_in(
     stock,
     "pull_and_inflate_object_from_tree",
-    partial(pull_and_inflate_object_from_tree, initial_backoff=_FIRST_LOOK),
+    partial(
+        pull_and_inflate_object_from_tree,
+        initial_backoff=_LOOKS[0],
+        backoff_cap=_LOOKS[1],
+        max_tries_per_object=None,
+    ),
 )
 
 

@@ -5,6 +5,8 @@ identity and sees no patient.
 """
 
 import argparse
+import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from wardround.common.flower.places import LOOPBACK, NodePlace, settle
 from wardround.common.flower.plainlog import plain_log
 from wardround.common.flower.version import require_supported
 
+_log = logging.getLogger("wardround.supernode")
 _ADVICE = (
     "The SuperNode ended. If it could not be activated: the coordinator has not enrolled this site's node key, or"
     " a SuperNode with the same key was online within the last minute, or this computer's clock is wrong."
@@ -52,7 +55,12 @@ def _run(place: NodePlace) -> int:
         if ended.code:
             print(_ADVICE, file=sys.stderr)
             return 1
-    return 0
+        return 0
+    except Exception:
+        _log.exception("the SuperNode failed")
+    _log.error("the SuperNode lost the coordinator for good and ends, to be started again")
+    logging.shutdown()
+    os._exit(1)  # Flower's door for the executor is a thread that would keep a deaf process up
 
 
 def _free_port() -> int:
