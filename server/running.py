@@ -35,8 +35,8 @@ from wardround.server.watching import Watch
 LOCK: Final = "start.lock"
 FEDERATION: Final = "federation"
 RUN: Final = "run"
-DEPLOYED: Final = Waiting(sites=120.0, quorum=math.inf, pause=0.1)
-"""Hospitals are waited for without limit; after two minutes a quorum begins."""
+DEPLOYED: Final = Waiting(sites=120.0, quorum=math.inf, pause=0.1, doubt=5.0)
+"""Hospitals are waited for without limit; after two minutes a quorum begins. After 5 s a silent one is called."""
 
 Say = Callable[[str], None]
 

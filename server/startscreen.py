@@ -53,6 +53,10 @@ class Screen(Watch):
         again = f", attempt {attempt}" if attempt > 1 else ""
         self.line(f"round {round_} of {self._rounds}{again}: {sites} hospitals are asked")
 
+    def asked_again(self, site: str) -> None:
+        """A site is asked once more."""
+        self.line(f"  {site} is there and did not answer: something was lost on the way, it is asked again")
+
     def answered(self, site: str) -> None:
         """Somebody answered: counted on a terminal only."""
         self._answers.add(site)

@@ -13,13 +13,14 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from wardround.common.errors import StudyError
 from wardround.common.flower.records import pack
-from wardround.common.learning.exchange import FINISH, FINISHED, NO_MODEL, TASK
+from wardround.common.learning.exchange import FINISH, FINISHED, NO_MODEL, PRESENT, ROLL_CALL, TASK
 from wardround.common.learning.parameters import Parameters, to_bytes
 from wardround.common.learning.study import RoundTask
 from wardround.common.trust.sumroster import AGREED, MASKED, OPEN, READY, ROSTER
 from wardround.server.admission import Admitted, Refused, admit
 from wardround.server.coordinator import Coordinator
 from wardround.server.jointround import JointRound
+from wardround.server.reminding import Make, Reminder
 from wardround.server.rollcall import RollCall, signer
 from wardround.server.waiting import Waiting, collect, content
 from wardround.server.watching import Watch
@@ -59,6 +60,7 @@ class WardroundStrategy(Strategy):
         self._call: RollCall | None = None
         self._nodes: dict[str, int] = {}
         self._asked: dict[str, str] = {}  # message id -> site
+        self._again: Make | None = None  # the message of the open exchange, for one site
         self._task: RoundTask | None = None
         self._joint: JointRound | None = None
 
@@ -158,14 +160,12 @@ class WardroundStrategy(Strategy):
         """Flower's hook for a log line; the study log is ours."""
 
     def _to(self, sites: Iterable[str], kind: str, body: bytes) -> Iterator[Message]:
-        """A signed message of the open attempt to each site."""
+        """A signed message of the open attempt to each site, made when it is sent."""
         if (task := self._task) is None:
             raise StudyError("a message was addressed although no task was given")
-        message_type = MessageType.TRAIN if kind == TASK else MessageType.QUERY
-        return (
-            self._message(site, kind, body, message_type, task.round, task.attempt, task.base_model)
-            for site in sites
-        )
+        moment = task.round, task.attempt, task.base_model
+        self._again = make = lambda site: self._message(site, kind, body, *moment)
+        return map(make, sites)
 
     def _gather(self, grid: Grid, kind: str, messages: Iterable[Message]) -> None:
         """One step of a secure sum before anybody trains: short answers, for which nobody waits long."""
@@ -175,9 +175,10 @@ class WardroundStrategy(Strategy):
             joint.take(kind, site, content(reply))
 
     def _message(
-        self, site: str, kind: str, body: bytes, message_type: str, round_: int, attempt: int, base_model: str
+        self, site: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str
     ) -> Message:
         envelope = self._coordinator.seal(site, kind, body, round_, attempt, base_model)
+        message_type = MessageType.TRAIN if kind == TASK else MessageType.QUERY
         return Message(pack(envelope), self._nodes[site], message_type)
 
     def _exchange(
@@ -199,7 +200,22 @@ class WardroundStrategy(Strategy):
         self._asked = dict(zip(identifiers, asked, strict=True))
         # Flower's records refer to themselves: without this, updates of many rounds wait in memory.
         gc.collect(_YOUNG)
-        return collect(grid, identifiers, self._waiting, limit=limit or self._waiting.replies)
+        remind = self._reminder(grid).look
+        return collect(grid, self._asked, self._waiting, limit=limit or self._waiting.replies, remind=remind)
+
+    def _reminder(self, grid: Grid) -> Reminder:
+        coordinator = self._coordinator
+        if (again := self._again) is None:
+            raise StudyError("answers were awaited although nothing was sent")
+        return Reminder(
+            grid,
+            self._asked,
+            call=lambda site: self._message(site, ROLL_CALL, b"", 0, 0, NO_MODEL),
+            again=again,
+            answers=lambda site, reply: signer(reply, coordinator, PRESENT) == site,
+            first=self._waiting.doubt,
+            told=self._watch.asked_again,
+        )
 
     def _by_site(self, replies: Iterable[Message]) -> Iterator[tuple[str, Message]]:
         """Each reply with the site that was asked; Flower's own claim about the source is not used.
@@ -230,11 +246,9 @@ class WardroundStrategy(Strategy):
         """Tell every site that the study is over, so that it returns the unused part of its reservation."""
         coordinator = self._coordinator
         rounds = coordinator.study.progress.rounds
-        messages = (
-            self._message(site, FINISH, b"", MessageType.QUERY, rounds, 0, NO_MODEL) for site in self._nodes
-        )
+        self._again = make = lambda site: self._message(site, FINISH, b"", rounds, 0, NO_MODEL)
         limit = min(self._waiting.keys, self._waiting.replies)
-        replies = self._by_site(self._exchange(grid, messages, limit=limit))
+        replies = self._by_site(self._exchange(grid, map(make, self._nodes), limit=limit))
         coordinator.finish(site for site, reply in replies if signer(reply, coordinator, FINISHED) == site)
 
 

@@ -38,6 +38,9 @@ class Watch:
     def asked(self, round_: int, attempt: int, sites: int) -> None:
         """An attempt of a round begins with so many sites."""
 
+    def asked_again(self, site: str) -> None:
+        """What was sent to a site, or its answer, was lost on the way."""
+
     def answered(self, site: str) -> None:
         """Something came back from a site in the open attempt."""
 

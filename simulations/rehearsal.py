@@ -41,7 +41,7 @@ LIMIT: Final = 120.0
 COORDINATOR: Final = "coordinator"
 HOSPITALS: Final = "hospitals"
 _LOOPBACK: Final = "127.0.0.1"
-_WAITING: Final = Waiting(sites=LIMIT, pause=0.05)
+_WAITING: Final = Waiting(sites=LIMIT, pause=0.05, doubt=5.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,9 @@ SILENT = f"{EXECUTOR}::test_no_text_of_an_exception_leaves_and_none_of_a_patient
 KILLED = f"{EXECUTOR}::test_a_killed_child_is_answered_for_at_once_and_the_next_message_works"
 NAPS = f"{HERE}::test_flowers_worker_sleeps_where_we_think"
 LOOKS = f"{HERE}::test_flower_waits_a_second_for_bytes_on_their_way_and_takes_another_number"
+STALLS = "tests/common/test_flower_stalls.py"
+AGAIN = f"{STALLS}::test_what_a_supernode_tries_again"
+HALVES = f"{STALLS}::test_flowers_signal_for_a_run_that_ended_passes_its_own_cleaning_up"
 UNFETCHED = f"{HERE}::test_a_message_that_nobody_fetched_is_answered_too"
 REPLIES = "tests/common/test_flower_replies.py"
 OPENED = f"{REPLIES}::test_a_whole_reply_is_opened"
@@ -103,7 +106,10 @@ USED_BY = {
     "flwr.supercore.protobuf.client.ProtobufClientInterceptor": LISTED,
     "flwr.supercore.protobuf.client.ProtobufRequestContext": LISTED,
     "flwr.supercore.retry.RetryInvoker": f"{SERVING}::test_a_superlink_that_dies_and_comes_back_is_waited_for",
+    "flwr.supercore.retry.exponential": AGAIN,
+    "flwr.supercore.retry.make_simple_http_retry_invoker": AGAIN,
     "flwr.supercore.run.Run": LEFT,
+    "flwr.supercore.run.RunNotRunningException": HALVES,
     "flwr.supercore.runtime.RuntimeHttpClient": LEFT,
     "flwr.supercore.task_identity.TaskIdentity": ANSWERED,
     "flwr.superlink.auth_plugin.NoOpControlAuthnPlugin": REACH,
@@ -113,6 +119,7 @@ USED_BY = {
     "flwr.superlink.main.create_app": REACH,
     "flwr.superlink.servicer.fleet.fleet_handlers": FORGED,
     "flwr.supernode.cli.flower_supernode.flower_supernode": ANSWERED,
+    "flwr.supernode.fleet_http_connection": AGAIN,
     "flwr.supernode.nodestate.in_memory_nodestate.InMemoryNodeState": UNFETCHED,
     "flwr.supernode.runtime.run_clientapp": SILENT,
     "flwr.supernode.start_client_internal": NAPS,

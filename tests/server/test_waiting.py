@@ -1,7 +1,7 @@
 """How long a coordinator waits, and what it makes of a reply; over a real grid whose sites answer late or not."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import pytest
@@ -38,9 +38,10 @@ class Slow(InlineGrid):
         return super().pull_messages(due)
 
 
-def sent(grid: InlineGrid) -> list[str]:
-    messages = [Message(pack(bytes([node])), node, "query") for node in grid.get_node_ids()]
-    return list(grid.push_messages(messages))
+def sent(grid: InlineGrid) -> dict[str, str]:
+    nodes = list(grid.get_node_ids())
+    messages = [Message(pack(bytes([node])), node, "query") for node in nodes]
+    return dict(zip(grid.push_messages(messages), map(str, nodes), strict=True))
 
 
 def test_every_reply_is_given_once_however_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,14 +54,26 @@ def test_every_reply_is_given_once_however_late(monkeypatch: pytest.MonkeyPatch)
 def test_whoever_does_not_answer_costs_the_limit_and_no_more() -> None:
     grid, began = InlineGrid(echo(), ["a"]), time.monotonic()
     asked = sent(grid)
-    replies = list(collect(grid, [*asked, "lost"], QUICK, limit=0.3))
+    replies = list(collect(grid, {**asked, "lost": "south"}, QUICK, limit=0.3))
     assert len(replies) == 1
     assert 0.3 <= time.monotonic() - began < 20
 
 
+def test_of_two_replies_of_one_site_the_first_counts() -> None:
+    grid = InlineGrid(echo(), ["a"])
+    asked = sent(grid)
+
+    def again(missing: Collection[str], passed: float) -> None:
+        raise AssertionError("nobody was missing")
+
+    copies = {name: "10" for one in range(3) for name in grid.push_messages([Message(pack(bytes([one])), 10, "query")])}
+    replies = [content(reply) for reply in collect(grid, {**asked, **copies}, QUICK, limit=30.0, remind=again)]
+    assert replies == [bytes([10])]
+
+
 def test_nobody_asked_is_nobody_awaited() -> None:
     began = time.monotonic()
-    assert list(collect(InlineGrid(echo(), ["a"]), [], QUICK, limit=600.0)) == []
+    assert list(collect(InlineGrid(echo(), ["a"]), {}, QUICK, limit=600.0)) == []
     assert time.monotonic() - began < 60
 
 
@@ -68,7 +81,7 @@ def test_a_stop_from_outside_ends_any_waiting() -> None:
     waiting = replace(QUICK, pause=600.0)
     waiting.stop.set()
     with pytest.raises(StudyError, match="stopped"):
-        list(collect(InlineGrid(echo(), ["a"]), ["lost"], waiting, limit=600.0))
+        list(collect(InlineGrid(echo(), ["a"]), {"lost": "south"}, waiting, limit=600.0))
     with pytest.raises(StudyError, match="stopped"):
         waiting.a_moment()
 

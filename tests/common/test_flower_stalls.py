@@ -1,0 +1,150 @@
+"""What would leave a hospital deaf or waiting: half a message, a broken handshake, a worker that gave up."""
+
+import inspect
+import shutil
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+from flwr.app import Context, Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_to_proto
+from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.runtime_pb2 import PushAppMessagesRequest
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.run import RunNotRunningException
+from flwr.supernode import fleet_http_connection
+from flwr.supernode import start_client_internal as worker
+from tests.flowerline import Line, ask, certificates, end, line, until
+
+from wardround.common.flower.internals_grid import SteadyGrid
+from wardround.common.flower.internals_node import steady_invoker
+from wardround.common.flower.records import pack, unpack
+
+
+class StartKilled(BaseException):
+    """In the place of SIGKILL: nothing is said to the SuperLink."""
+
+
+def push_half(grid: Grid, node: int) -> None:
+    """Announce a message and send one of its parts, as a process does that is killed while it sends."""
+    assert isinstance(grid, SteadyGrid)
+    message = Message(pack(b"echo never"), node, "train")
+    with no_object_id_recompute():
+        message.metadata.__dict__["_message_id"] = message.object_id
+        parts = {name: part.deflate() for name, part in get_all_nested_objects(message).items()}
+        announced = grid._runtime_client.PushMessages(
+            PushAppMessagesRequest(
+                messages_list=[message_to_proto(remove_content_from_message(message))],
+                message_object_trees=[get_object_tree(message)],
+            )
+        )
+    first, *others = announced.objects_to_push
+    assert others
+    grid._runtime_client.PushObject(
+        PushObjectRequest(
+            node=grid.node,
+            run_id=message.metadata.run_id,
+            session_id=announced.session_id,
+            object_id=first,
+            object_content=parts[first],
+        )
+    )
+
+
+def test_half_a_message_holds_nobody_up_once_its_run_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(grid: Grid, context: Context) -> None:
+        (node,) = grid.get_node_ids()
+        assert unpack(ask(grid, node, b"echo abc").content) == b"cba"
+        push_half(grid, node)
+        until(lambda: own.said("north-node").count("Receiving:") == 2)
+        raise StartKilled
+
+    def next_run(grid: Grid, context: Context) -> None:
+        (node,) = grid.get_node_ids()
+        assert unpack(ask(grid, node, b"echo abc", limit=40.0).content) == b"cba"
+
+    with line(tmp_path) as own:
+        own.link()
+        own.node("north")
+        own.executor("north")
+        with monkeypatch.context() as silent, pytest.raises(StartKilled):
+            silent.setattr("wardround.common.flower.serving._part", lambda *given: None)
+            own.serve(killed)
+        own.serve(next_run)
+
+
+def test_flowers_signal_for_a_run_that_ended_passes_its_own_cleaning_up() -> None:
+    assert not issubclass(RunNotRunningException, Exception)
+    source = inspect.getsource(worker._pull_and_store_message)
+    assert source.count("except Exception as err:") == 1
+    assert set(inspect.signature(worker._pull_and_store_message).parameters) > {
+        "pull_object",
+        "confirm_message_received",
+    }
+    assert "pull_object=pull_object," in inspect.getsource(worker.start_client_internal)
+
+
+def status(code: int) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", "https://h/")
+    return httpx.HTTPStatusError("refused", request=request, response=httpx.Response(code, request=request))
+
+
+@pytest.mark.parametrize(
+    ("error", "gives_up"),
+    [
+        (httpx.ConnectError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol"), False),
+        (httpx.ReadError("TLS/SSL connection has been closed (EOF)"), False),
+        (httpx.ConnectError("[Errno 111] Connection refused"), False),
+        (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), True),
+        (status(404), True),
+        (status(503), False),
+    ],
+    ids=["handshake", "closed", "refused", "certificate", "not found", "away"],
+)
+def test_what_a_supernode_tries_again(error: Exception, gives_up: bool) -> None:
+    tries: list[int] = []
+
+    def call() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise error
+        return "there"
+
+    invoker = steady_invoker()
+    invoker.wait_function = lambda seconds: None
+    if gives_up:
+        with pytest.raises(type(error)):
+            invoker.invoke(call)
+        assert len(tries) == 1
+    else:
+        assert invoker.invoke(call) == "there"
+    assert "= make_simple_http_retry_invoker()" in inspect.getsource(fleet_http_connection.http_request_response)
+    assert max(next(waits) for waits in [invoker.wait_gen_factory()] for _ in range(9)) <= 5
+
+
+def test_a_supernode_whose_worker_gave_up_ends_instead_of_staying_up_deaf(tmp_path: Path) -> None:
+    with line(tmp_path) as own:
+        process = own.link()
+        node = own.node("north")
+        end(process, signal.SIGKILL)
+        impostor(own)
+        own.link()
+        assert node.wait(timeout=60) == 1
+        assert "lost the coordinator for good" in own.said("north-node")
+
+
+def impostor(own: Line) -> None:
+    """Put a server's certificate in the place's files that another authority signed."""
+    made = certificates(own.root / "other")
+    for kept, other in zip((own.place.ca, own.place.certificate, own.place.key), made, strict=True):
+        kept.rename(kept.with_suffix(".old"))
+        shutil.copy(other, kept)
