@@ -33,6 +33,7 @@ FLOWER = (
     "client.app",
     "server.app",
     "server.strategy",
+    "server.reminding",
     "server.rollcall",
     "server.waiting",
     "simulations.grid",

@@ -30,8 +30,13 @@ _IDLE_NAP: Final = 3.0  # seconds: Flower's own, by which the kinds of waiting a
 _SHARE: Final = 0.05  # of the time already waited, so that a poll never adds more than this to a round
 _IDLE: Final = (0.1, 2.0)  # seconds between two questions to the SuperLink
 _REPLY: Final = (0.02, 0.5)  # seconds between two looks for the executor's reply
-_LOOKS: Final = (0.02, 1.0)  # seconds between two looks for bytes that are on their way; Flower's own are 1 and 10
-_HALF: Final = 300.0  # seconds until a message of which a part is still not there is given up; Flower's own are 7200
+_LOOKS: Final = (
+    0.02,
+    1.0,
+)  # seconds between two looks for bytes that are on their way; Flower's own are 1 and 10
+_HALF: Final = (
+    300.0  # seconds until a message of which a part is still not there is given up; Flower's own are 7200
+)
 _LONGEST_WAIT: Final = 5  # seconds between two tries to reach the coordinator; Flower's own are 20
 
 _stock_expired = InMemoryNodeState._on_task_tokens_expired

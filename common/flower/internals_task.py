@@ -24,7 +24,10 @@ from flwr.supernode.runtime import run_clientapp as stock
 from wardround.common.flower.replacing import replace_in
 
 _CLIENT_TASK: Final = "flwr-clientapp"
-_LOOKS: Final = (0.02, 0.5)  # seconds between two looks for bytes that are on their way; Flower's own are 1 and 10
+_LOOKS: Final = (
+    0.02,
+    0.5,
+)  # seconds between two looks for bytes that are on their way; Flower's own are 1 and 10
 
 # How long a child waits for them is the SuperNode's business, which ends the task of a message that will not come.
 replace_in(

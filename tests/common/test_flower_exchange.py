@@ -32,7 +32,8 @@ def test_an_exchange_with_three_sites_takes_no_more_than_promised(tmp_path: Path
             sent = {node: b"echo " + bytes([number, node % 251]) * (BYTES // 2) for node in nodes}
             began = time.monotonic()
             asked = grid.push_messages(Message(pack(data), node, "train") for node, data in sent.items())
-            replies = [unpack(reply.content) for reply in collect(grid, dict(zip(asked, SITES, strict=True)), waiting, limit=60)]
+            named = dict(zip(asked, SITES, strict=True))
+            replies = [unpack(reply.content) for reply in collect(grid, named, waiting, limit=60)]
             took.append(time.monotonic() - began)
             assert sorted(replies) == sorted(data.removeprefix(b"echo ")[::-1] for data in sent.values())
 

@@ -1,8 +1,10 @@
 """What would leave a hospital deaf or waiting: half a message, a broken handshake, a worker that gave up."""
 
 import inspect
+import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -26,10 +28,6 @@ from tests.flowerline import Line, ask, certificates, end, line, until
 from wardround.common.flower.internals_grid import SteadyGrid
 from wardround.common.flower.internals_node import steady_invoker
 from wardround.common.flower.records import pack, unpack
-
-
-class StartKilled(BaseException):
-    """In the place of SIGKILL: nothing is said to the SuperLink."""
 
 
 def push_half(grid: Grid, node: int) -> None:
@@ -58,17 +56,27 @@ def push_half(grid: Grid, node: int) -> None:
     )
 
 
-def test_half_a_message_holds_nobody_up_once_its_run_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(grid: Grid, context: Context) -> None:
+def killed_in_the_middle(own: Line, main: Callable[[Grid, Context], None]) -> None:
+    """Run a ServerApp in a child that kills itself."""
+    child = os.fork()
+    if child == 0:
+        try:
+            own.serve(main)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def test_half_a_message_holds_nobody_up_once_its_run_has_ended(tmp_path: Path) -> None:
+    def first(grid: Grid, context: Context) -> None:
         (node,) = grid.get_node_ids()
         assert unpack(ask(grid, node, b"echo abc").content) == b"cba"
         push_half(grid, node)
         until(lambda: own.said("north-node").count("Receiving:") == 2)
-        raise StartKilled
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    def next_run(grid: Grid, context: Context) -> None:
+    def second(grid: Grid, context: Context) -> None:
         (node,) = grid.get_node_ids()
         assert unpack(ask(grid, node, b"echo abc", limit=40.0).content) == b"cba"
 
@@ -76,10 +84,8 @@ def test_half_a_message_holds_nobody_up_once_its_run_has_ended(
         own.link()
         own.node("north")
         own.executor("north")
-        with monkeypatch.context() as silent, pytest.raises(StartKilled):
-            silent.setattr("wardround.common.flower.serving._part", lambda *given: None)
-            own.serve(killed)
-        own.serve(next_run)
+        killed_in_the_middle(own, first)
+        own.serve(second)
 
 
 def test_flowers_signal_for_a_run_that_ended_passes_its_own_cleaning_up() -> None:
@@ -101,7 +107,10 @@ def status(code: int) -> httpx.HTTPStatusError:
 @pytest.mark.parametrize(
     ("error", "gives_up"),
     [
-        (httpx.ConnectError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol"), False),
+        (
+            httpx.ConnectError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol"),
+            False,
+        ),
         (httpx.ReadError("TLS/SSL connection has been closed (EOF)"), False),
         (httpx.ConnectError("[Errno 111] Connection refused"), False),
         (httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"), True),
@@ -127,7 +136,9 @@ def test_what_a_supernode_tries_again(error: Exception, gives_up: bool) -> None:
         assert len(tries) == 1
     else:
         assert invoker.invoke(call) == "there"
-    assert "= make_simple_http_retry_invoker()" in inspect.getsource(fleet_http_connection.http_request_response)
+    assert "= make_simple_http_retry_invoker()" in inspect.getsource(
+        fleet_http_connection.http_request_response
+    )
     assert max(next(waits) for waits in [invoker.wait_gen_factory()] for _ in range(9)) <= 5
 
 

@@ -14,16 +14,6 @@ from tests.runs import study
 
 from wardround.common.study.protocol import StudyProtocol
 
-HALF_A_MESSAGE = (
-    "the child that claimed a task of which half arrived waits up to two hours for the rest when its run has "
-    "ended, and its site answers nobody: Flower's pull has no end before that"
-)
-LOST_TASK = "a task that was lost on its way is not sent again: the round waits for its limit"
-BROKEN_HANDSHAKE = (
-    "a TLS handshake that ends early is no reason for Flower's SuperNode to try again: it stays up, counts as "
-    "ready, and is never heard of"
-)
-
 
 def named(name: str, protocol: StudyProtocol) -> StudyProtocol:
     return replace(protocol, study=replace(protocol.study, name=name))
@@ -65,8 +55,6 @@ def test_the_executor_is_killed(running_ward: Ward) -> None:
     ends_as_uninterrupted(running_ward, name, process)
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason=BROKEN_HANDSHAKE)
 def test_the_superlink_is_killed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("superlink"))
     process = running_ward.start(name)
@@ -75,10 +63,8 @@ def test_the_superlink_is_killed(running_ward: Ward) -> None:
     ends_as_uninterrupted(running_ward, name, process)
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason=HALF_A_MESSAGE)
 def test_the_start_command_is_killed_after_a_second_one_was_refused(running_ward: Ward) -> None:
-    name = running_ward.agree(asked("start", rounds=8))
+    name = running_ward.agree(asked("start", rounds=6))
     process = running_ward.start(name)
     running_ward.at_round(name, 1)
     process.send_signal(signal.SIGSTOP)  # alive, and holds the study
@@ -93,15 +79,13 @@ def test_the_start_command_is_killed_after_a_second_one_was_refused(running_ward
     assert "is running already" in second.stderr
     done = running_ward.rounds(name)
     assert end(process, signal.SIGKILL) == -signal.SIGKILL
-    assert 1 <= done < 8
-    ends_as_uninterrupted(running_ward, name, running_ward.start(name), rounds=8)
+    assert 1 <= done < 6
+    ends_as_uninterrupted(running_ward, name, running_ward.start(name), rounds=6)
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(strict=False, reason=LOST_TASK)
 def test_the_network_of_a_hospital_is_cut_and_healed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("cut"))
-    process = running_ward.start(name)
+    process = running_ward.start(name, limit=600.0)
     running_ward.at_round(name, 1)
     running_ward.cables["north"].cut()
     time.sleep(3)

@@ -64,7 +64,9 @@ class Told(Watch):
         self.attempts += 1
 
 
-def play(root: Path, protocol: StudyProtocol, *, fate: str, lost: Iterable[int]) -> tuple[bytes, Told, list[DpEvent]]:
+def play(
+    root: Path, protocol: StudyProtocol, *, fate: str, lost: Iterable[int]
+) -> tuple[bytes, Told, list[DpEvent]]:
     """Run a study in which some of south's messages are lost, by number; roll calls are not counted.
 
     Returns:
@@ -145,21 +147,30 @@ def answer_to(name: str) -> Message:
     return reply
 
 
-@pytest.mark.parametrize(("answers_calls", "calls", "copies"), [(False, 10, 0), (True, 10, 10)])
-def test_a_site_that_computes_for_hours_or_lies_gets_a_handful(
-    answers_calls: bool, calls: int, copies: int
-) -> None:
+def remind(node: Queue, *, hours: int, signed: bool = True) -> Counter[str]:
+    """What a node is sent in some hours in which its task stays unanswered."""
     become_task()
-    node = Queue(answers_calls=answers_calls)
     reminder = Reminder(
         node,  # type: ignore[arg-type]
         {"task": "south"},
         call=lambda site: Message(RecordDict(), SOUTH, "query"),
         again=lambda site: Message(RecordDict(), SOUTH, "train"),
-        answers=lambda site, reply: True,
+        answers=lambda site, reply: signed,
         first=5.0,
         told=lambda site: None,
     )
-    for now in range(2 * 3600):
+    for now in range(hours * 3600):
         reminder.look(["south"], float(now))
-    assert Counter(node.sent) == Counter({"query": calls, "train": copies})
+    return Counter(node.sent)
+
+
+def test_a_site_that_computes_for_hours_finds_a_handful_of_calls() -> None:
+    assert remind(Queue(answers_calls=False), hours=2) == Counter({"query": 10})
+
+
+def test_a_site_that_answers_calls_only_is_sent_a_handful_of_copies() -> None:
+    assert remind(Queue(answers_calls=True), hours=2) == Counter({"query": 10, "train": 10})
+
+
+def test_an_answer_that_the_site_did_not_sign_proves_nothing() -> None:
+    assert remind(Queue(answers_calls=True), hours=2, signed=False) == Counter({"query": 10})

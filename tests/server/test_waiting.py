@@ -66,8 +66,14 @@ def test_of_two_replies_of_one_site_the_first_counts() -> None:
     def again(missing: Collection[str], passed: float) -> None:
         raise AssertionError("nobody was missing")
 
-    copies = {name: "10" for one in range(3) for name in grid.push_messages([Message(pack(bytes([one])), 10, "query")])}
-    replies = [content(reply) for reply in collect(grid, {**asked, **copies}, QUICK, limit=30.0, remind=again)]
+    copies = {
+        name: "10"
+        for one in range(3)
+        for name in grid.push_messages([Message(pack(bytes([one])), 10, "query")])
+    }
+    replies = [
+        content(reply) for reply in collect(grid, {**asked, **copies}, QUICK, limit=30.0, remind=again)
+    ]
     assert replies == [bytes([10])]
 
 
