@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Final
 
+from wardround.common.code import package_digest
 from wardround.common.formats import header
 from wardround.common.learning.study import quorum_of
 from wardround.common.privacy.accounting import epsilon
@@ -87,7 +88,8 @@ class StudyOutcome:
             {**asdict(share), "epsilon": {name: _finite(value) for name, value in share.epsilon.items()}}
             for share in self.sites
         ]
-        return {**header(FORMAT, VERSION), **body, "evaluation": None, "code_version": version("wardround")}
+        code = {"code_version": version("wardround"), "code_digest": package_digest()}
+        return {**header(FORMAT, VERSION), **body, "evaluation": None, **code}
 
 
 def outcome_of(protocol: StudyProtocol, roster: Roster, log: Sequence[LogEntry]) -> StudyOutcome:

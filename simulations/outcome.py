@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from wardround.common.code import package_digest
 from wardround.common.privacy.accounting import Relation
 from wardround.common.privacy.events import DpEvent
 from wardround.common.study.protocol import StudyProtocol
@@ -15,7 +16,7 @@ from wardround.simulations.hospitals import Consortium, exposures
 from wardround.simulations.observers import HEADLINE, cost, observers
 from wardround.simulations.resultrows import CohortRow, EpsilonRow
 from wardround.simulations.results import Results
-from wardround.simulations.runfolder import RunFolder, code_digest
+from wardround.simulations.runfolder import RunFolder
 
 
 def summarise(
@@ -59,7 +60,7 @@ def summarise(
         imagined_sites=consortium.imagined is not None,
         protocol_digest=protocol.digest,
         data_digest=consortium.data_digest,
-        code_digest=code_digest(),
+        code_digest=package_digest(),
         code_version=version("wardround"),
         notes=(*consortium.notes, *_notes(protocol, folds)),
     )

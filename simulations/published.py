@@ -22,6 +22,7 @@ import torch
 from torch import Generator
 
 from wardround.client.training import LocalTrainer
+from wardround.common.code import package_digest
 from wardround.common.learning.aggregation import combine
 from wardround.common.learning.metrics import evaluate
 from wardround.common.learning.models import initial
@@ -46,7 +47,6 @@ from wardround.simulations.published_privacy import spent
 from wardround.simulations.published_recipe import better
 from wardround.simulations.published_settings import BENCHMARKS, STEPS, Benchmark, protocol_of
 from wardround.simulations.published_table import page
-from wardround.simulations.runfolder import code_digest
 
 SEEDS: Final = (42, 43, 44, 45, 46)
 TOLERANCE: Final = 1e-6
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: rows.n_patients for name, rows in zip(HEART_SITES, read_heart(given.data).train, strict=True)
     }
     private = {name: spent(count, stated=1.0, delta=1e-3) for name, count in sizes.items()}
-    facts = {"code": code_digest(), "torch": torch.__version__, **data_digests(given.data)}
+    facts = {"code": package_digest(), "torch": torch.__version__, **data_digests(given.data)}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     compared.to_csv(given.out.with_suffix(".csv"), index=False, lineterminator="\n")
     given.out.write_text(page(compared, better(given.data), private, facts), encoding="utf-8")

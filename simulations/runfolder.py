@@ -162,21 +162,6 @@ def open_run(path: Path) -> RunFolder:
     return folder
 
 
-def code_digest() -> str:
-    """SHA-256 over the installed package's source files: which code produced a result."""
-    import wardround.client
-    import wardround.common
-    import wardround.server
-    import wardround.simulations
-
-    found = []
-    for package in (wardround.client, wardround.common, wardround.server, wardround.simulations):
-        root = Path(str(package.__file__)).parent
-        for file in sorted(root.rglob("*.py")):
-            found.append([package.__name__, file.relative_to(root).as_posix(), digest(file.read_bytes())])
-    return digest(canonical(found))
-
-
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes.
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from wardround.common.code import package_digest, wheel_digest
+from wardround.common.errors import StorageError
+
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ("common", "client", "server", "simulations")
 DATA = (".toml", ".html", ".css", ".typed")
@@ -41,6 +44,7 @@ for name in sys.argv[2].split(","):
 BASE = (
     "wardround.common.errors",
     "wardround.common.formats",
+    "wardround.common.code",
     "wardround.common.durable",
     "wardround.common.study.reader",
     "wardround.common.study.protocol",
@@ -109,6 +113,18 @@ def test_every_module_imports_from_the_wheel(wheel: Path, tmp_path: Path) -> Non
     found = json.loads(run("-I", "-c", IMPORT_ALL, tmp_path, json.dumps(modules)).splitlines()[-1])
     assert [name for name, file in found.items() if not str(file).startswith(str(tmp_path))] == []
     assert sorted(found) == modules
+
+
+def test_a_wheel_has_the_code_digest_of_what_it_installs(wheel: Path, tmp_path: Path) -> None:
+    assert wheel_digest(wheel) == package_digest()
+    changed = tmp_path / "changed.whl"
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(changed, "w") as target:
+        for name in source.namelist():
+            extra = b"#" if name == "wardround/client/release.py" else b""
+            target.writestr(name, source.read(name) + extra)
+    assert wheel_digest(changed) != wheel_digest(wheel)
+    with pytest.raises(StorageError, match="as a wheel"):
+        wheel_digest(ROOT / "README.md")
 
 
 def test_the_auditors_modules_need_no_heavy_library() -> None:

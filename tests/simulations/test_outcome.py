@@ -21,6 +21,7 @@ from tests.runs import (
     write,
 )
 
+from wardround.common.code import package_digest
 from wardround.common.formats import canonical, digest
 from wardround.common.privacy.accounting import epsilon, second_opinion
 from wardround.common.privacy.coalitions import joint_epsilons
@@ -29,7 +30,7 @@ from wardround.common.study.reader import load
 from wardround.common.study.schema import DRAFTED
 from wardround.simulations.observers import EVERYBODY, EVERYBODY_ELSE, ONE_SITE, SERVER, TOLERATED
 from wardround.simulations.results import Results
-from wardround.simulations.runfolder import code_digest, file_digest
+from wardround.simulations.runfolder import file_digest
 
 
 def private() -> Results:
@@ -131,7 +132,7 @@ def test_a_run_names_its_protocol_its_data_and_its_code() -> None:
     assert simulate(folder / "study.toml", patients, folder / "run").code == 0
     results = Results.load(folder / "run" / "results.json")
     assert results.protocol_digest == load(folder / "study.toml").digest
-    assert results.code_digest == code_digest()
+    assert results.code_digest == package_digest()
     assert results.code_version == version("wardround")
     assert results.data_digest == digest(canonical([file_digest(patients), "hospital"]))
 

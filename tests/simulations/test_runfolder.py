@@ -10,7 +10,7 @@ from tests.runs import open_run, study
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.study.reader import load
 from wardround.simulations.resultrows import CurveRow
-from wardround.simulations.runfolder import RunFacts, RunFolder, code_digest, file_digest
+from wardround.simulations.runfolder import RunFacts, RunFolder, file_digest
 from wardround.simulations.runfolder import open_run as opened
 
 FACTS = RunFacts(protocol="ab", data="cd", backend="inline", seed=0, folds=0, leave_one_out="no")
@@ -119,8 +119,3 @@ def test_the_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     with pytest.raises(StorageError, match="could not read"):
         file_digest(tmp_path / "b")
-
-
-def test_the_code_has_one_digest() -> None:
-    assert code_digest() == code_digest()
-    assert len(code_digest()) == 64
