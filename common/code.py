@@ -50,7 +50,9 @@ def wheel_digest(path: Path) -> str:
             names = [name for name in wheel.namelist() if name.endswith(".py")]
             return digest_of({name: wheel.read(name) for name in names})
     except (OSError, zipfile.BadZipFile) as error:
-        raise StorageError(f"could not read {path} as a wheel: {error}", advice="give the .whl file") from None
+        raise StorageError(
+            f"could not read {path} as a wheel: {error}", advice="give the .whl file"
+        ) from None
 
 
 def _installed() -> dict[str, bytes]:

@@ -8,22 +8,26 @@ The signature covers the header for the envelope domain (see `signed`); the head
 body. So every byte is bound to study, protocol, round, attempt, sender, receiver and base model. Replays are
 refused by the receiver, who alone knows what came before: at a site, by its ledger.
 
+Header and signature without the body are the message's head: whoever keeps only that can still show who sealed a body
+of which digest, with which receipt.
+
 Assumes that the roster's keys were compared by people.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Final, Protocol
 
 from wardround.common.errors import TrustError, UsageError, WardroundError
-from wardround.common.formats import canonical, digest, header
+from wardround.common.formats import canonical, header
 from wardround.common.trust.identity import PublicKey, SigningKey, check_name
+from wardround.common.trust.recentbodies import RecentBodies
 from wardround.common.trust.signed import ENVELOPE_DOMAIN, exact_keys, is_count, is_digest, parse
 
 FORMAT = "wardround-envelope"
 VERSION = 1
 LONGEST_HEADER = 8192  # bytes
 SIGNATURE_SIZE = 64  # bytes
-_REMEMBERED = 1 << 12, 1 << 22  # bytes; a shorter body is hashed as fast, longer ones would fill memory
 
 KINDS = (
     *("roll-call", "present", "task", "update", "declined", "finish", "finished"),
@@ -55,6 +59,9 @@ class Header:
         attempt: >= 0, counted within the round.
         sender, receiver: Names in the roster; a roll call is addressed to nobody in particular.
         base_model: SHA-256 of the model that the message starts from; any fixed digest if none.
+        receipt: SHA-256 of the receipt in the body; empty, and not on the wire, if there is none.
+        log: What the parties tell each other about the study's log (see `witness`); empty, and not on the wire, if
+            nothing.
     """
 
     kind: str
@@ -65,6 +72,8 @@ class Header:
     sender: str
     receiver: str
     base_model: str
+    receipt: str = ""
+    log: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that no envelope can carry.
@@ -80,6 +89,16 @@ class Header:
             raise UsageError("expected round and attempt to be whole numbers >= 0")
         if not (is_digest(self.protocol_digest) and is_digest(self.base_model)):
             raise UsageError("expected protocol_digest and base_model to be SHA-256 in hexadecimal")
+        if not (is_digest(self.receipt) or self.receipt == ""):
+            raise UsageError("expected receipt to be SHA-256 in hexadecimal, or nothing")
+        if not isinstance(self.log, str):
+            raise UsageError("expected log to be text")
+
+    @property
+    def on_wire(self) -> dict[str, object]:
+        """What is signed. A field that version 1 gained later is left out at its default."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value or name not in _OPTIONAL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,51 +110,41 @@ class Envelope:
     body_digest: str
 
 
-class _RecentBodies:
-    """The last two bodies with their SHA-256.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A message's proven header, and the SHA-256 of the body that was sealed under it."""
 
-    Within one process a task goes to every site and a reply is opened where it was sealed. Whether a body is one
-    of the two is decided by comparing all of its bytes, so the result is the same as without a memory.
-    """
-
-    def __init__(self) -> None:
-        self._known: tuple[tuple[bytes, str], ...] = ()
-
-    def __call__(self, data: bytes, start: int = 0) -> tuple[bytes, str]:
-        """What stands in `data` from `start` on, as the object that was seen before if there was one; its digest."""
-        size = len(data) - start
-        same = (one for one in self._known if len(one[0]) == size and data.endswith(one[0]))
-        found = next(same, None) or (body := data[start:], digest(body))
-        if _REMEMBERED[0] <= size <= _REMEMBERED[1]:
-            self._known = (found, *(one for one in self._known if one is not found))[:2]
-        return found
+    header: Header
+    body_digest: str
 
 
-_recent = _RecentBodies()
+_recent: Final = RecentBodies()
 
-_KEYS = frozenset(Header.__dataclass_fields__)
-_WIRE_KEYS = _KEYS | {"format", "version", "body_digest"}
+_OPTIONAL: Final = frozenset({"receipt", "log"})
+_KEYS: Final = frozenset(Header.__dataclass_fields__)
+_WIRE_KEYS: Final = (_KEYS - _OPTIONAL) | {"format", "version", "body_digest"}
 
 
-def seal(key: SigningKey, fields: Header, body: bytes, *, body_digest: str = "") -> bytes:
+def seal(key: SigningKey, about: Header, body: bytes, *, body_digest: str = "") -> bytes:
     """Sign a message.
 
     Args:
         key: The sender's key.
-        fields: What the message is bound to.
+        about: What the message is bound to.
         body: Any bytes.
         body_digest: SHA-256 of the body where the caller has it already; a wrong one is refused by every receiver.
 
     Returns:
         The bytes on the wire; the same arguments give the same bytes (Ed25519 is deterministic).
+
+    Raises:
+        UsageError: The header would be longer than any receiver reads.
     """
     line = canonical(
-        {
-            **header(FORMAT, VERSION),
-            **{name: getattr(fields, name) for name in _KEYS},
-            "body_digest": body_digest or _recent(body)[1],
-        }
+        {**header(FORMAT, VERSION), **about.on_wire, "body_digest": body_digest or _recent(body)[1]}
     )
+    if len(line) > LONGEST_HEADER:
+        raise UsageError(f"expected a header of at most {LONGEST_HEADER} bytes, found {len(line)}")
     return line + b"\n" + key.sign(ENVELOPE_DOMAIN, line) + body
 
 
@@ -155,8 +164,44 @@ def open_envelope(data: bytes, roster: KeyRing, **expected: str | int) -> Envelo
         TrustError: Anything else; a field that differs is named with the expected and the found value.
         UsageError: `expected` names something that is not a field of `Header`.
     """
-    if unknown := expected.keys() - _KEYS:
-        raise UsageError(f"an envelope has no field {min(unknown)!r}")
+    start, head = _opened_head(data, roster)
+    body, body_digest = _recent(data, start)
+    if head.body_digest != body_digest:
+        raise TrustError("expected the body that was sealed, found other bytes (body_digest differs)")
+    _check(head.header, expected)
+    return Envelope(header=head.header, body=body, body_digest=body_digest)
+
+
+def head_of(data: bytes) -> bytes:
+    """A message without its body: the header line, its newline and the signature, verbatim. Nothing is verified.
+
+    Raises:
+        TrustError: The bytes are no envelope.
+    """
+    _, _, start = _split(data)
+    return data[:start]
+
+
+def open_head(data: bytes, roster: KeyRing, **expected: str | int) -> Head:
+    """Check the head of a message whose body is elsewhere, as `open_envelope` checks the whole.
+
+    Guarantees:
+        Returns only if the sender named in the header is in the roster, sealed a body of `body_digest` under
+        exactly this header, and every expected field is equal.
+
+    Raises:
+        TrustError: Anything else, or bytes after the signature.
+        UsageError: `expected` names something that is not a field of `Header`.
+    """
+    start, head = _opened_head(data, roster)
+    if len(data) != start:
+        raise TrustError("expected the head of an envelope, found bytes after it")
+    _check(head.header, expected)
+    return head
+
+
+def _opened_head(data: bytes, roster: KeyRing) -> tuple[int, Head]:
+    """Where the body begins, and the head, proven."""
     line, signature, start = _split(data)
     wire = parse(line, where="an envelope's header")
     sender = wire.get("sender")
@@ -164,12 +209,16 @@ def open_envelope(data: bytes, roster: KeyRing, **expected: str | int) -> Envelo
         raise TrustError("expected the name of a sender in an envelope's header")
     roster.key(sender).verify(ENVELOPE_DOMAIN, line, signature)
     found = _header(wire)
-    body, body_digest = _recent(data, start)
-    if wire["body_digest"] != body_digest:
-        raise TrustError("expected the body that was sealed, found other bytes (body_digest differs)")
+    if not is_digest(wire["body_digest"]):
+        raise TrustError("expected the SHA-256 of a body in an envelope's header")
+    return start, Head(header=found, body_digest=str(wire["body_digest"]))
+
+
+def _check(found: Header, expected: Mapping[str, str | int]) -> None:
+    if unknown := expected.keys() - _KEYS:
+        raise UsageError(f"an envelope has no field {min(unknown)!r}")
     for name, value in expected.items():
         _require(name, value, getattr(found, name))
-    return Envelope(header=found, body=body, body_digest=body_digest)
 
 
 def claimed_digest(data: bytes) -> str:
@@ -209,9 +258,12 @@ def _header(wire: dict[str, object]) -> Header:
             f"expected envelope version {VERSION}, found {version!r:.80}",
             advice="all parties of a study install the same release",
         )
-    exact_keys(wire, _WIRE_KEYS, where="an envelope's header")
+    optional = _OPTIONAL & wire.keys()
+    exact_keys(wire, _WIRE_KEYS | optional, where="an envelope's header")
+    if not all(wire[name] for name in optional):  # one spelling of one header
+        raise TrustError("expected no empty field in an envelope's header, found one")
     try:
-        return Header(**{name: wire[name] for name in _KEYS})  # type: ignore[arg-type]  # checked by Header
+        return Header(**{name: wire[name] for name in _KEYS & wire.keys()})  # type: ignore[arg-type]  # checked there
     except WardroundError as error:
         raise TrustError(f"an envelope's header is not acceptable: {error}") from None
 

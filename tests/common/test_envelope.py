@@ -17,7 +17,9 @@ from wardround.common.trust.envelope import (
     LONGEST_HEADER,
     Header,
     claimed_digest,
+    head_of,
     open_envelope,
+    open_head,
     seal,
 )
 from wardround.common.trust.identity import Roster, SigningKey
@@ -81,13 +83,52 @@ def test_what_was_sealed_is_opened() -> None:
 
 def test_the_bytes_on_the_wire_are_header_line_signature_and_body() -> None:
     line, rest = SEALED.split(b"\n", 1)
-    assert json.loads(line) == fields(HEADER) | {
+    said = {name: value for name, value in fields(HEADER).items() if name not in ("receipt", "log")}
+    assert json.loads(line) == said | {
         "format": "wardround-envelope",
         "version": 1,
         "body_digest": digest(BODY),
     }
     pae = b"DSSEv1 34 application/vnd.wardround.envelope %d %b" % (len(line), line)
     assert rest == Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32).sign(pae) + BODY
+
+
+def test_fields_that_version_1_gained_are_on_the_wire_only_where_they_say_something() -> None:
+    marked = replace(HEADER, receipt=digest(b"receipt"), log="old 0\n")
+    line, _ = seal(COORDINATOR, marked, BODY).split(b"\n", 1)
+    assert json.loads(line) == json.loads(SEALED.split(b"\n", 1)[0]) | {
+        "receipt": digest(b"receipt"),
+        "log": "old 0\n",
+    }
+    assert open_envelope(seal(COORDINATOR, marked, BODY), ROSTER, log="old 0\n").header == marked
+
+
+def test_a_header_that_nobody_would_read_is_not_sealed() -> None:
+    with pytest.raises(UsageError, match="header of at most 8192 bytes"):
+        seal(COORDINATOR, replace(HEADER, log="x" * 8192), BODY)
+
+
+def test_a_head_proves_header_and_body_digest_without_the_body() -> None:
+    head = head_of(SEALED)
+    assert head + BODY == SEALED
+    opened = open_head(head, ROSTER, receiver="east", round=3)
+    assert (opened.header, opened.body_digest) == (HEADER, digest(BODY))
+
+
+def test_a_head_with_a_fault_is_refused() -> None:
+    head = head_of(SEALED)
+    for place in range(len(head)):
+        changed = bytearray(head)
+        changed[place] ^= 1
+        with pytest.raises(TrustError):
+            open_head(bytes(changed), ROSTER)
+    for wrong in (SEALED, head[:-1], head + b"\n", head_of(seal(STRANGER, HEADER, BODY))):
+        with pytest.raises(TrustError):
+            open_head(wrong, ROSTER)
+    with pytest.raises(TrustError, match="expected round 4"):
+        open_head(head, ROSTER, round=4)
+    with pytest.raises(UsageError, match="no field"):
+        open_head(head, ROSTER, reciever="east")
 
 
 @pytest.mark.parametrize("name", sorted(OTHER))
@@ -167,7 +208,10 @@ def test_a_header_without_end_is_refused_before_anything_is_parsed() -> None:
         ({"sender": 7}, "name of a sender"),
         ({"sender": ...}, "name of a sender"),
         ({"body_digest": digest(b"")}, "body_digest differs"),
-        ({"body_digest": None}, "body_digest differs"),
+        ({"body_digest": None}, "expected the SHA-256 of a body"),
+        ({"receipt": ""}, "no empty field"),
+        ({"receipt": "ab"}, "SHA-256"),
+        ({"log": 3}, "log to be text"),
     ],
 )
 def test_a_signed_header_with_a_fault_is_refused(change: dict[str, object], why: str) -> None:
