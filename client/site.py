@@ -150,7 +150,7 @@ class Site:
         receipt = self._door.charge(self._protocol, round_, attempt, envelope.header.base_model)
         share = self._trainer.share(base, round_, sites=len(session.members))
         desk.forget()
-        reply = session.upload(share, receipt=receipt.to_bytes())
+        reply = session.upload(share, receipt=receipt.to_bytes(), said={"receipt": receipt.digest})
         return self._door.let_go(self._protocol, round_, attempt, reply)
 
     def _train(self, envelope: Envelope) -> bytes:
@@ -163,10 +163,11 @@ class Site:
         base = check_like(from_bytes(envelope.body), self._trainer.like())
         receipt = self._door.charge(self._protocol, round_, attempt, base_model)
         update = self._trainer.train(base, round_)
-        reply = self._reply(envelope, exchange.UPDATE, exchange.pack_update(receipt, update))
+        body = exchange.pack_update(receipt, update)
+        reply = self._reply(envelope, exchange.UPDATE, body, receipt=receipt.digest)
         return self._door.let_go(self._protocol, round_, attempt, reply)
 
-    def _reply(self, asked: Envelope, kind: str, body: bytes) -> bytes:
+    def _reply(self, asked: Envelope, kind: str, body: bytes, **said: str) -> bytes:
         fields = Header(
             kind=kind,
             study=self._protocol.study.name,
@@ -176,6 +177,7 @@ class Site:
             sender=self.name,
             receiver=self._roster.coordinator,
             base_model=asked.header.base_model,
+            **said,
         )
         return seal(self._key, fields, body)
 

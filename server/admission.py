@@ -12,17 +12,27 @@ from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusa
 from wardround.common.learning.parameters import Parameters, check_like
 from wardround.common.learning.study import RoundTask
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import Envelope, open_envelope
+from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope
 from wardround.common.trust.identity import Roster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """An update that counts."""
+    """An update that counts.
+
+    Attributes:
+        update: The site's update.
+        receipt: What it says that it cost.
+        sha256: Of the body.
+        head: The envelope's head: the site's own word on round, body and receipt.
+        reply: SHA-256 of the whole envelope, as the site's ledger settled it; empty where nothing settles it.
+    """
 
     update: Parameters
     receipt: Receipt
     sha256: str
+    head: bytes
+    reply: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +71,27 @@ def admit(
         if envelope.header.kind != UPDATE:
             raise TrustError(f"expected an update, found {envelope.header.kind!r}")
         receipt, update = unpack_update(envelope.body)
-        if receipt.event != protocol.event():
-            raise TrustError("the receipt charges another event than the protocol declares")
-        return Admitted(update=check_like(update, task.base), receipt=receipt, sha256=envelope.body_digest)
+        check_receipt(receipt, envelope.header, protocol)
+        return Admitted(
+            update=check_like(update, task.base),
+            receipt=receipt,
+            sha256=envelope.body_digest,
+            head=head_of(reply),
+        )
     except TrustError as error:
         return Refused(reason=str(error))
+
+
+def check_receipt(receipt: Receipt, said: Header, protocol: StudyProtocol) -> None:
+    """Refuse a receipt that charges something else, or that the head of its envelope does not name.
+
+    Raises:
+        TrustError: Either.
+    """
+    if receipt.event != protocol.event():
+        raise TrustError("the receipt charges another event than the protocol declares")
+    if said.receipt != receipt.digest:
+        raise TrustError("expected the head of the reply to name its receipt, found another or none")
 
 
 def refused_by_site(

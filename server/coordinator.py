@@ -1,11 +1,12 @@
 """The coordinator of one study: its key, roster, state machine and files, without Flower.
 
-Everything durable is written here, in this order: the checkpoint, which carries the attempt's log line, then the line
-itself. After a crash between the two the line is written from the checkpoint; after a crash before both, the attempt
-is asked again and the sites resend identical bytes.
+Everything durable is written here, in this order: the archive of the replies, the checkpoint, which carries the
+attempt's log line, then the line itself. After a crash between the last two the line is written from the checkpoint;
+after a crash before both, the attempt is asked again and the sites resend identical bytes.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from wardround.common.errors import TrustError
@@ -15,9 +16,11 @@ from wardround.common.learning.study import Progress, RoundTask, Study
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.signed import text_of
 from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
-from wardround.server.admission import Admitted, Refused
+from wardround.server.admission import Admitted, Refused, admit
+from wardround.server.archive import ARCHIVE, Archive, Archiving
 from wardround.server.jointround import JointRound, check_sums
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -33,6 +36,7 @@ class Coordinator:
         roster: Everybody's public keys.
         protocol: The public terms.
         initial: The model of round 1, known to every party from the protocol.
+        archiving: Whether admitted replies are kept for an auditor; no term of the study.
 
     Raises:
         StudyError: The roster cannot fill the protocol's quorum.
@@ -45,7 +49,14 @@ class Coordinator:
     """
 
     def __init__(
-        self, folder: Path, *, key: SigningKey, roster: Roster, protocol: StudyProtocol, initial: Parameters
+        self,
+        folder: Path,
+        *,
+        key: SigningKey,
+        roster: Roster,
+        protocol: StudyProtocol,
+        initial: Parameters,
+        archiving: Archiving = "keep",
     ) -> None:
         self.roster = roster
         self.left: Mapping[str, str] = {}
@@ -57,6 +68,7 @@ class Coordinator:
         if protocol.joint:
             check_sums(protocol, progress.parameters, sites=len(roster.site_names))
         self.fresh = found is None
+        self._archive = Archive(folder / ARCHIVE if archiving == "keep" else None)
         self._log = StudyLog(folder / LOG, key)
         if found and found.kind:
             self._log.append_once(found.kind, found.record)
@@ -136,7 +148,20 @@ class Coordinator:
 
     def joint_round(self, task: RoundTask) -> JointRound:
         """An attempt of a secure sum, to be fed with replies."""
-        return JointRound(self.study.protocol, self.roster, task, fewest=self.study.quorum)
+        return JointRound(
+            self.study.protocol, self.roster, task, fewest=self.study.quorum, archive=self._archive
+        )
+
+    def admit(self, site: str, reply: bytes, task: RoundTask) -> Admitted | Refused:
+        """Judge a site's reply to a task; one that counts under a private mechanism goes into the archive.
+
+        Raises:
+            StorageError: It could not be kept: the attempt is asked again after a restart.
+        """
+        found = admit(reply, sender=site, task=task, protocol=self.study.protocol, roster=self.roster)
+        if isinstance(found, Refused) or not self.study.protocol.private:
+            return found
+        return replace(found, reply=self._archive.keep(task.round, task.attempt, reply))
 
     def close_joint(self, joint: JointRound) -> bool:
         """End an attempt of a secure sum: advance or void it, write the checkpoint, then the log."""
@@ -180,11 +205,18 @@ def _of_sum(joint: JointRound, site: str) -> Mapping[str, object]:
         said["reply"] = joint.rejected[site]
     if site in joint.receipts:
         said |= {"upload": joint.upload(site), **joint.receipts[site].to_dict()}
+        said |= {"head": text_of(joint.heads[site]), "reply": joint.replies[site]}
     return said
 
 
 def _verdict(found: Admitted | Refused) -> Mapping[str, object]:
-    """A verdict as the log says it."""
+    """A verdict as the log says it; an update with the site's own word for it."""
     if isinstance(found, Refused):
         return {"refused": found.reason}
-    return {"update": found.sha256, **found.receipt.to_dict()}
+    settled = {"reply": found.reply} if found.reply else {}
+    return {
+        "update": found.sha256,
+        **found.receipt.to_dict(),
+        "head": text_of(found.head),
+        **settled,
+    }

@@ -20,10 +20,12 @@ from wardround.common.learning.statistics import size
 from wardround.common.learning.study import RoundTask
 from wardround.common.privacy.jointnoise import grid_of, opened_sum
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.envelope import head_of, open_head
 from wardround.common.trust.identity import Roster
-from wardround.common.trust.sumroster import AGREED, READY, SumContext
+from wardround.common.trust.sumroster import AGREED, READY, ROSTER, SumContext
 from wardround.common.trust.sumround import SumRound, SumVoid
-from wardround.server.admission import Refused, refused_by_site
+from wardround.server.admission import Refused, check_receipt, refused_by_site
+from wardround.server.archive import Archive
 
 _TAIL: Final = 12.0  # standard deviations of the summed noise that no honest sum exceeds, as in `grid`
 
@@ -36,6 +38,7 @@ class JointRound:
         roster: Public keys.
         task: The attempt.
         fewest: Sites that must be ready.
+        archive: Where the messages of the attempt are kept; None for nowhere.
 
     Attributes:
         members: The sites of the attempt's roster; none until it is closed, or where too few were ready.
@@ -43,14 +46,27 @@ class JointRound:
         rejected: Site -> SHA-256 of a reply that was not acceptable. Where the site's own ledger settled that digest,
             the site sent it so; where it settled another one, the reply was altered on its way.
         receipts: Site -> what its upload cost.
+        heads: Site -> head of its upload's envelope: its own word on round, body and receipt.
+        replies: Site -> SHA-256 of that whole envelope, as its ledger settled it.
     """
 
-    def __init__(self, protocol: StudyProtocol, roster: Roster, task: RoundTask, *, fewest: int) -> None:
+    def __init__(
+        self,
+        protocol: StudyProtocol,
+        roster: Roster,
+        task: RoundTask,
+        *,
+        fewest: int,
+        archive: Archive | None = None,
+    ) -> None:
         self.task = task
         self.members: tuple[str, ...] = ()
         self.refused: dict[str, str] = {}
         self.rejected: dict[str, str] = {}
         self.receipts: dict[str, Receipt] = {}
+        self.heads: dict[str, bytes] = {}
+        self.replies: dict[str, str] = {}
+        self._archive = archive or Archive(None)
         self._protocol = protocol
         self._roster = roster
         self._fewest = fewest
@@ -91,10 +107,10 @@ class JointRound:
         elif kind == AGREED:
             self._sum.agreed(site, reply)
         else:
-            receipt = Receipt.from_bytes(self._sum.masked(site, reply))
-            if receipt.event != self._protocol.event():
-                raise TrustError("the receipt charges another event than the protocol declares")
-            self.receipts[site] = receipt
+            receipt, head = Receipt.from_bytes(self._sum.masked(site, reply)), head_of(reply)
+            check_receipt(receipt, open_head(head, self._roster).header, self._protocol)
+            self.replies[site] = self._archive.keep(self.task.round, self.task.attempt, reply)
+            self.receipts[site], self.heads[site] = receipt, head
 
     def roster_body(self) -> bytes:
         """Close the roster; the body of its message, empty where too few sites were ready."""
@@ -106,6 +122,7 @@ class JointRound:
             self.refused.update(dict.fromkeys(self._ready, str(error)))
             return b""
         self.members = self._sum.roster.members
+        self._archive.keep_messages(self.task.round, self.task.attempt, ROSTER, body)
         return body
 
     def agreements_body(self) -> bytes:
@@ -115,7 +132,9 @@ class JointRound:
         except SumVoid as void:
             self._note(void)
             return b""
-        self._agreed = bool(body)
+        if body:
+            self._agreed = True
+            self._archive.keep_messages(self.task.round, self.task.attempt, "agreements", body)
         return body
 
     def total(self) -> NDArray[np.float64] | None:

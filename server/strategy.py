@@ -17,7 +17,7 @@ from wardround.common.learning.exchange import FINISH, FINISHED, NO_MODEL, PRESE
 from wardround.common.learning.parameters import Parameters, to_bytes
 from wardround.common.learning.study import RoundTask
 from wardround.common.trust.sumroster import AGREED, MASKED, OPEN, READY, ROSTER
-from wardround.server.admission import Admitted, Refused, admit
+from wardround.server.admission import Admitted, Refused
 from wardround.server.coordinator import Coordinator
 from wardround.server.jointround import JointRound
 from wardround.server.reminding import Make, Reminder
@@ -238,9 +238,7 @@ class WardroundStrategy(Strategy):
         data, coordinator = content(reply), self._coordinator
         if isinstance(data, Refused) or self._task is None:
             return data if isinstance(data, Refused) else Refused(reason="no task was given")
-        return admit(
-            data, sender=site, task=self._task, protocol=coordinator.study.protocol, roster=coordinator.roster
-        )
+        return coordinator.admit(site, data, self._task)
 
     def _finish(self, grid: Grid) -> None:
         """Tell every site that the study is over, so that it returns the unused part of its reservation."""

@@ -24,6 +24,7 @@ from wardround.common.learning.parameters import Parameters
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.server.app import server_app
+from wardround.server.archive import Archiving
 from wardround.server.coordinator import Coordinator
 from wardround.server.waiting import Waiting
 from wardround.simulations.grid import InlineGrid
@@ -45,12 +46,14 @@ class Federation:
         hospitals: The prepared sites, with their training patients.
         folder: The coordinator's folder: key, checkpoint, study log.
         backend: `inline` runs every site in this process; `ray` spreads them over Flower's Ray simulation.
+        archiving: Whether the coordinator keeps admitted replies for an auditor.
     """
 
     protocol: StudyProtocol
     hospitals: Sequence[Hospital]
     folder: Path
     backend: Backend = "inline"
+    archiving: Archiving = "keep"
 
 
 def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: None) -> Parameters:
@@ -128,6 +131,7 @@ def coordinator_of(federation: Federation, roster: Roster) -> Coordinator:
         roster=roster,
         protocol=federation.protocol,
         initial=initial(federation.protocol, federation.hospitals[0].width),
+        archiving=federation.archiving,
     )
 
 

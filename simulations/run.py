@@ -148,6 +148,7 @@ def _one_split(
             hospitals=hospitals,
             folder=run.path / f"federation{suffix}",
             backend=plan.backend,
+            archiving="none" if suffix else "keep",
         ),
         on_round=hook.after_round,
     )
@@ -178,6 +179,7 @@ def _leave_one_out(
                 hospitals=[h for h in hospitals if h is not left],
                 folder=run.path / f"federation{name}",
                 backend=plan.backend,
+                archiving="none",
             )
         )
         board.add(f"federated-without:{left.name}", left.name, predict(protocol, model, left.held_out()))

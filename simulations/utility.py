@@ -162,7 +162,12 @@ class _Bench:
         consortium = _recruit(protocol, self._case, table, out)
         consortium.move_in()
         return run_federation(
-            Federation(protocol=protocol, hospitals=consortium.hospitals, folder=out / "federation")
+            Federation(
+                protocol=protocol,
+                hospitals=consortium.hospitals,
+                folder=out / "federation",
+                archiving="none",
+            )
         )
 
     def _measured(self, model: Parameters) -> float:

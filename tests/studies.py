@@ -16,6 +16,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import Feature
 from wardround.common.study.terms import CohortTerms, FederationTerms, ModelTerms, StudyTerms
 from wardround.common.trust.identity import Roster, SigningKey
+from wardround.server.archive import Archiving
 from wardround.server.coordinator import Coordinator
 from wardround.simulations.federation import COORDINATOR, Federation, coordinator_key, opened
 from wardround.simulations.hospitals import Hospital, imagine
@@ -88,12 +89,14 @@ def small_federation(
     *,
     names: tuple[str, ...] = ("north", "south"),
     cohort: str = "synthetic",
+    archiving: Archiving = "keep",
 ) -> Federation:
     """A federation with its folders under `root`; called twice, it finds the same folders again."""
     return Federation(
         protocol=protocol,
         hospitals=[hospital(root / "sites", name, seed=i, cohort=cohort) for i, name in enumerate(names)],
         folder=root / "federation",
+        archiving=archiving,
     )
 
 

@@ -58,6 +58,11 @@ class Receipt:
         """The bytes of `to_dict`."""
         return canonical(self.to_dict())
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `to_bytes`: what the head of the reply names."""
+        return digest(self.to_bytes())
+
     @classmethod
     def from_bytes(cls, data: bytes) -> "Receipt":
         """Read `to_bytes` back.

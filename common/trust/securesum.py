@@ -12,6 +12,8 @@ Pasquini et al. (2022), "Eluding Secure Aggregation" (why every message is bound
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,15 +267,23 @@ class SumSession:
             minus=[key for peer, key in keys.items() if peer < self.name],
         )
 
-    def upload(self, values: NDArray[np.uint32], *, receipt: bytes = b"") -> bytes:
+    def upload(
+        self,
+        values: NDArray[np.uint32],
+        *,
+        receipt: bytes = b"",
+        said: Mapping[str, Any] = MappingProxyType({}),
+    ) -> bytes:
         """Mask and seal: `mask`, as the signed message to the coordinator.
 
         Args:
             values: As for `mask`.
             receipt: Bytes that are signed beside the vector; not masked.
+            said: Further fields of the envelope's header: `receipt`, `log`.
         """
         masked = Masked(receipt=receipt, transcript=self.transcript.digest, values=self.mask(values))
-        return seal(self._key, self.context.header(MASKED, sender=self.name), masked.pack())
+        about = replace(self.context.header(MASKED, sender=self.name), **said)
+        return seal(self._key, about, masked.pack())
 
 
 def _check_own(name: str, sent: bytes, found: Mapping[str, bytes]) -> None:

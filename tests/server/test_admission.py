@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from tests.studies import WIDTH, keys_and_roster, private_protocol, small_protocol
 
-from wardround.common.formats import canonical
+from wardround.common.formats import canonical, digest
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, pack_update, refusal
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
 from wardround.common.learning.study import RoundTask
 from wardround.common.privacy.events import DpEvent, GaussianSteps, encode
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import Header, seal
+from wardround.common.trust.envelope import Header, open_head, seal
 from wardround.server.admission import Admitted, Refused, admit
 
 KEYS, ROSTER = keys_and_roster("north", "south")
@@ -30,6 +30,7 @@ HEADER = Header(
     sender="north",
     receiver="coordinator",
     base_model=TASK.base_model,
+    receipt=Receipt(event=PROTOCOL.event(), ledger_seq=4, ledger_head="0" * 64).digest,
 )
 
 
@@ -74,6 +75,19 @@ def test_a_wrong_shape_is_refused() -> None:
 def test_a_missing_and_an_extra_layer_are_refused() -> None:
     assert "expected layers" in reason(judged(content=body({"output.bias": BASE["output.bias"]})))
     assert "expected layers" in reason(judged(content=body({**BASE, "more": BASE["output.bias"]})))
+
+
+def test_an_update_brings_the_sites_own_word_for_it_without_its_body() -> None:
+    verdict = judged()
+    assert isinstance(verdict, Admitted)
+    head = open_head(verdict.head, ROSTER, sender="north", round=3, attempt=1)
+    assert head.body_digest == verdict.sha256 == digest(body())
+    assert head.header.receipt == digest(canonical(verdict.receipt.to_dict()))
+
+
+@pytest.mark.parametrize("receipt", ["", "1" * 64])
+def test_a_receipt_that_the_head_does_not_name_is_refused(receipt: str) -> None:
+    assert "head of the reply to name its receipt" in reason(judged(header=replace(HEADER, receipt=receipt)))
 
 
 def test_a_claimed_number_of_examples_in_the_receipt_is_refused() -> None:

@@ -28,7 +28,7 @@ def opened(folder: Path) -> Coordinator:
 def admitted(task: RoundTask, value: float) -> Admitted:
     update = {name: np.full_like(array, value) for name, array in task.base.items()}
     receipt = Receipt(event=PROTOCOL.event(), ledger_seq=4, ledger_head="c" * 64)
-    return Admitted(update=update, receipt=receipt, sha256="d" * 64)
+    return Admitted(update=update, receipt=receipt, sha256="d" * 64, head=b"head")
 
 
 def play(coordinator: Coordinator, *values: float) -> None:
@@ -91,6 +91,7 @@ def test_a_void_attempt_is_kept_across_a_restart(tmp_path: Path) -> None:
             "event": {"kind": "non-private"},
             "ledger_seq": 4,
             "ledger_head": "c" * 64,
+            "head": "aGVhZA==",
         },
         "south": {"refused": "too late"},
     }

@@ -65,7 +65,8 @@ def at_task(*names: str, fewest: int = 3) -> tuple[JointRound, dict[str, SumSess
 
 
 def upload(session: SumSession, *values: int, receipt: Receipt = RECEIPT) -> bytes:
-    return session.upload(np.array(values, np.uint32), receipt=receipt.to_bytes())
+    said = {"receipt": receipt.digest}
+    return session.upload(np.array(values, np.uint32), receipt=receipt.to_bytes(), said=said)
 
 
 def asked(name: str, kind: str) -> Header:

@@ -181,6 +181,7 @@ def test_an_update_of_a_site_that_left_moves_nothing(tmp_path: Path) -> None:
                 update={name: np.full_like(array, step) for name, array in task.base.items()},
                 receipt=receipt,
                 sha256="",
+                head=b"",
             )
             for site, step in moved.items()
         }
