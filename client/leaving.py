@@ -130,7 +130,7 @@ class _Scribe:
             arrays=tuple(
                 Array(name=name, shape=array.shape, kind="float32") for name, array in model.items()
             ),
-            most=self._sealed(exchange.UPDATE, exchange.pack_update(self._receipt(), model)),
+            most=self._sealed(exchange.UPDATE, exchange.pack_update(self._receipt(), model), receipt=_ANY),
             times=self._attempts,
         )
 
@@ -157,7 +157,7 @@ class _Scribe:
                 what="this site's share of a sum, with its share of the noise, masked so that only the sum over all "
                 "members can be read; what it cost, the number and hash of the ledger's last entry",
                 arrays=arrays,
-                most=self._sealed(MASKED, self._masked(arrays[0].shape[0])),
+                most=self._sealed(MASKED, self._masked(arrays[0].shape[0]), receipt=_ANY),
                 times=self._attempts,
             )
 
@@ -196,7 +196,7 @@ class _Scribe:
     def _receipt(self) -> exchange.Receipt:
         return exchange.Receipt(event=self.protocol.event(), ledger_seq=LONGEST_LEDGER, ledger_head=_ANY)
 
-    def _sealed(self, kind: str, body: bytes) -> int:
+    def _sealed(self, kind: str, body: bytes, **said: str) -> int:
         terms = self.protocol.federation
         fields = Header(
             kind=kind,
@@ -207,5 +207,6 @@ class _Scribe:
             sender=self.site,
             receiver=self.roster.coordinator,
             base_model=_ANY,
+            **said,
         )
         return len(seal(self.key, fields, body))

@@ -33,7 +33,7 @@ Moment = tuple[int, int]
 
 
 def federation(folder: Path) -> Federation:
-    return small_federation(folder, PROTOCOL, names=NAMES)
+    return small_federation(folder, PROTOCOL, names=NAMES, archiving="none")  # its crashes: test_archive
 
 
 def run(folder: Path, acknowledge: Acknowledge) -> None:
