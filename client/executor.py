@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from wardround.client.app import SiteFor, client_app
 from wardround.common.durable import exclusive
 from wardround.common.errors import UsageError, WardroundError
-from wardround.common.flower.executing import TaskSource, answer_for_the_dead, in_short, run_task
+from wardround.common.flower.executing import TaskSource, answer_for_the_dead, in_short, remember, run_task
 from wardround.common.flower.lifeline import die_with_parent, orphaned
 from wardround.common.flower.places import Desk, settle
 from wardround.common.flower.plainlog import plain_log
@@ -70,6 +70,7 @@ def run(folder: Path, site_for: Callable[[Path], SiteFor]) -> int:
         source = TaskSource(desk, alive=lambda: not orphaned())
         desk.wait_as(os.getpid())
         while (token := source.wait()) is not None:
+            remember(token, desk)
             _in_a_child(partial(run_task, app, token, desk))
             answer_for_the_dead(desk)
     return 0

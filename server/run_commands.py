@@ -40,10 +40,12 @@ def run_start(chosen: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from wardround.common.checks import positive
+    from wardround.common.flower.lifeline import end_with_supervisor
     from wardround.server.running import DEPLOYED, published, run_study
     from wardround.server.serverfile import ServerFile
     from wardround.server.startscreen import Screen
 
+    end_with_supervisor()
     positive(wait=chosen.wait, round_limit=chosen.round_limit)
     protocol = published(ServerFile.load(chosen.folder), chosen.study).protocol
     screen = Screen(sys.stderr, study=chosen.study, rounds=protocol.federation.rounds)

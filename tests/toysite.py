@@ -2,13 +2,18 @@
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from flwr.app import Context
+from flwr.app import Context, Message
+from flwr.supercore.fab import Fab
+from flwr.supercore.run import Run
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime import run_clientapp
 
 from wardround.client.app import SiteFor
 from wardround.client.executor import run
@@ -56,6 +61,19 @@ def site_for(folder: Path) -> SiteFor:
     return opened
 
 
+def die_first(folder: Path) -> None:
+    """Have a child die before it has fetched its message, while a file says so."""
+    stock = run_clientapp.pull_task_input
+
+    def pull(client: RuntimeHttpClient) -> tuple[Message, Context, Run, Fab]:
+        if (folder / "die-first").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stock(client)
+
+    run_clientapp.pull_task_input = pull
+
+
 if __name__ == "__main__":
     plain_log()
+    die_first(Path(sys.argv[1]))
     raise SystemExit(run(Path(sys.argv[1]), site_for))

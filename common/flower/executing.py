@@ -15,8 +15,8 @@ from typing import Final
 from flwr.app import Message
 from flwr.clientapp import ClientApp
 
-from wardround.common.durable import write_atomic
-from wardround.common.errors import WardroundError
+from wardround.common.durable import write_passing
+from wardround.common.errors import StorageError, WardroundError
 from wardround.common.flower.bundle import check_thin
 from wardround.common.flower.heartbeat import heartbeat
 from wardround.common.flower.internals_calls import (
@@ -30,11 +30,8 @@ from wardround.common.flower.internals_calls import (
 from wardround.common.flower.internals_task import (
     ClientTask,
     claim_client_task,
-    crashed,
     failed,
     fetch,
-    recall,
-    remember,
     send_reply,
 )
 from wardround.common.flower.places import Desk
@@ -108,22 +105,34 @@ def run_task(app: ClientApp, token: str, desk: Desk) -> None:
         heartbeat(client, stop),
     ):
         task = fetch(client)
-        write_atomic(desk.task, remember(token, task), mode=0o600)
         send_reply(client, _reply(app, task), task.context)
-        desk.task.unlink(missing_ok=True)
         close_task(client, COMPLETED)
+        desk.task.unlink(missing_ok=True)
+
+
+def remember(token: str, desk: Desk) -> None:
+    """Note a task before a child works on it, for whoever has to say that the child is gone.
+
+    Where the disk is full the task goes on: the SuperNode notices a dead child itself, after a minute.
+    """
+    with contextlib.suppress(StorageError):
+        write_passing(desk.task, token.encode(), mode=0o600)
 
 
 def answer_for_the_dead(desk: Desk) -> None:
-    """Tell the SuperNode that the child which worked on the last task is gone, if it left that task unfinished."""
+    """Tell the SuperNode that the child which worked on the last task is gone, if it left that task unfinished.
+
+    The SuperNode then answers for it, by an error that is the same every time.
+    """
     try:
-        token, message, context = recall(desk.task.read_bytes())
+        token = desk.task.read_text(encoding="ascii")
     except (OSError, ValueError):
         return
-    with contextlib.suppress(WardroundError, OSError):
-        with _client(desk, token, Patience(_SUPERNODE, limit=0.0)) as client:
-            send_reply(client, crashed(message), context)
-            close_task(client, FAILED)
+    with (
+        contextlib.suppress(WardroundError, OSError),
+        _client(desk, token, Patience(_SUPERNODE, limit=0.0)) as client,
+    ):
+        close_task(client, FAILED)
         _log.warning("the process that worked on a task died; its task was answered by an error")
     desk.task.unlink(missing_ok=True)
 

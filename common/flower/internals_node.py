@@ -3,7 +3,8 @@
 Guarantees:
     How long a hospital computed is not sent along (Flower reports it to a microsecond). What a bundle or a run says as
     configuration is not even parsed. A message of which only a part came before its run ended is forgotten, and so is
-    its task. A connection that breaks, at whatever moment, is tried again; a worker that ends ends the process.
+    its task. A task that failed is answered by an error at once; half of a reply is never waited for. A connection that
+    breaks, at whatever moment, is tried again; where the worker ends, the process does.
 """
 
 import sys
@@ -13,7 +14,9 @@ from functools import partial
 from typing import Any, Final
 
 import httpx
+from flwr.common.constant import SubStatus
 from flwr.proto.task_pb2 import Task
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.retry import RetryInvoker, exponential, make_simple_http_retry_invoker
 from flwr.supercore.run import RunNotRunningException
@@ -40,6 +43,7 @@ _HALF: Final = (
 _LONGEST_WAIT: Final = 5  # seconds between two tries to reach the coordinator; Flower's own are 20
 
 _stock_expired = InMemoryNodeState._on_task_tokens_expired
+_stock_finish = InMemoryNodeState.finish_task
 _stock_pull = worker._pull_and_store_message
 
 
@@ -99,6 +103,7 @@ def tame() -> None:
     replace_in(fleet, "make_simple_http_retry_invoker", steady_invoker)
     replace_in(InMemoryNodeState, "get_message_processing_duration", lambda *given, **named: 0.0)
     replace_in(InMemoryNodeState, "_on_task_tokens_expired", _answer_for_all)
+    replace_in(InMemoryNodeState, "finish_task", _finish)
 
 
 def steady_invoker() -> RetryInvoker:
@@ -141,14 +146,39 @@ def _failing(call: Callable[..., Any]) -> Callable[..., Any]:
     return ours
 
 
+def _finish(state: InMemoryNodeState, task_id: int, sub_status: str, details: str) -> bool:
+    """As Flower does; a task that failed is answered by an error at once, and not when its token has expired."""
+    finished = _stock_finish(state, task_id, sub_status, details)
+    if finished and sub_status == SubStatus.FAILED:
+        _answer_for_all(state, list(state.get_tasks(task_ids=[task_id])))
+    return finished
+
+
 def _answer_for_all(state: InMemoryNodeState, tasks: list[Task]) -> None:
     """As Flower does, also for a message that no executor had fetched: else the SuperNode waits for ever."""
     runs = {task.run_id for task in tasks}
     with state.lock_msg_store:
-        for entry in state.msg_store.values():
+        for name, entry in list(state.msg_store.items()):
             metadata = entry.message.metadata
-            entry.is_retrieved |= metadata.run_id in runs and not metadata.reply_to_message_id
+            if metadata.run_id not in runs:
+                continue
+            if not metadata.reply_to_message_id:
+                entry.is_retrieved = True
+            elif not _whole(state, name):
+                _drop_half(state, name)
     _stock_expired(state, tasks)
+
+
+def _drop_half(state: InMemoryNodeState, reply: str) -> None:
+    """Forget a reply whose sender died while it handed it over. One that is on its way fails there, and is lost."""
+    state.object_store.delete(reply)
+    if not state.msg_store[reply].is_retrieved:
+        state.delete_messages(message_ids=[reply])
+
+
+def _whole(state: InMemoryNodeState, reply: str) -> bool:
+    parts = iterate_object_tree(state.object_store.get_object_tree(reply))
+    return all(state.object_store.get(part.object_id) for part in parts)
 
 
 def _arguments(place: NodePlace, port: int) -> list[str]:

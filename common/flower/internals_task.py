@@ -4,21 +4,15 @@ Guarantees:
     An error leaves as one of two constants; no text of an exception and no state of Flower's leaves at all.
 """
 
-import base64
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from flwr.app import Context, Error, Message, RecordDict
-from flwr.app.message import remove_content_from_message
+from flwr.app import Context, Error, Message
 from flwr.common.constant import ErrorCode
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.runtime import run_clientapp as stock
 
 from wardround.common.flower.replacing import replace_in
@@ -76,35 +70,3 @@ def send_reply(client: RuntimeHttpClient, reply: Message, context: Context) -> N
 def failed(message: Message) -> Message:
     """What the server sees of any failure at a site: the same every time."""
     return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason="SiteFailed"), reply_to=message)
-
-
-def crashed(message: Message) -> Message:
-    """What the server sees of a child that died: the same every time."""
-    return Message(Error(code=ErrorCode.CLIENT_APP_CRASHED, reason="SiteFailed"), reply_to=message)
-
-
-def remember(token: str, task: ClientTask) -> bytes:
-    """What it takes to answer for a child that dies, without the message's content."""
-    bare = message_to_proto(remove_content_from_message(task.message)).SerializeToString()
-    context = task.context
-    names = {"run": context.run_id, "node": context.node_id, "task": TaskIdentity.task_id}
-    return json.dumps({"token": token, **names, "message": base64.b64encode(bare).decode()}).encode()
-
-
-def recall(data: bytes) -> tuple[str, Message, Context]:
-    """Read `remember` back, and become its task.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    try:
-        kept = json.loads(data)
-        bare = ProtoMessage.FromString(base64.b64decode(kept["message"]))
-        TaskIdentity.run_id, TaskIdentity.node_id = kept["run"], kept["node"]
-        TaskIdentity.task_id = kept["task"]
-        context = Context(
-            run_id=kept["run"], node_id=kept["node"], node_config={}, state=RecordDict(), run_config={}
-        )
-        return str(kept["token"]), message_from_proto(bare), context
-    except (KeyError, TypeError) as error:
-        raise ValueError("not a task") from error

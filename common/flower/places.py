@@ -114,8 +114,8 @@ class Desk:
 
     @property
     def task(self) -> Path:
-        """The task at hand, for whoever has to report that its child died."""
-        return self.home / "task.json"
+        """The token of the task at hand, for whoever has to report that its child died."""
+        return self.home / "task.token"
 
     def announce(self, port: int) -> None:
         """Say on which port the SuperNode waits for the executor."""

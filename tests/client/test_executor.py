@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from wardround.common.flower import serving
 from wardround.common.flower.bundle import check_thin, thin_bundle
 from wardround.common.flower.executing import in_short
 from wardround.common.flower.records import unpack
+
+GONE = "ClientApp stopped responding."  # Flower's words, the same for every child that died
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,20 @@ def test_a_killed_child_is_answered_for_at_once_and_the_next_message_works(site:
         os.kill(child, signal.SIGKILL)
 
     reply = asking(site, b"wait 300", meanwhile=kill)
-    assert (reply.error.code, reply.error.reason) == (8, "SiteFailed")
+    assert (reply.error.code, reply.error.reason) == (8, GONE)
+    assert unpack(asking(site, b"echo abc").content) == b"cba"
+
+
+def test_a_child_that_dies_before_it_has_fetched_its_message_is_answered_for_at_once(site: Line) -> None:
+    note = site.root / "north" / "die-first"
+    note.touch()
+    began = time.monotonic()
+    try:
+        reply = asking(site, b"echo abc")
+    finally:
+        note.unlink()
+    assert (reply.error.code, reply.error.reason) == (8, GONE)
+    assert time.monotonic() - began < 30  # Flower itself notices after a minute
     assert unpack(asking(site, b"echo abc").content) == b"cba"
 
 
@@ -126,7 +142,7 @@ def test_a_killed_executor_takes_its_child_along_and_its_successor_answers(site:
         site.executor("north")
 
     reply = asking(site, b"wait 300", meanwhile=kill)
-    assert (reply.error.code, reply.error.reason) == (8, "SiteFailed")
+    assert (reply.error.code, reply.error.reason) == (8, GONE)
     assert unpack(asking(site, b"echo abc").content) == b"cba"
 
 

@@ -13,8 +13,10 @@ from threading import Event
 import httpx
 import pytest
 from flwr.app import Message, RecordDict
+from flwr.common.constant import SubStatus
 from flwr.supercore.constant import TaskType
 from flwr.supercore.inflatable import inflatable_utils
+from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supernode import start_client_internal as worker
 from flwr.supernode.nodestate import NodeStateFactory
@@ -25,7 +27,8 @@ from tests.flowerline import ROOT
 from wardround.common.errors import StudyError, TrustError
 from wardround.common.flower.internals import become_task
 from wardround.common.flower.internals_calls import Patience, RunLost
-from wardround.common.flower.internals_node import Naps, _answer_for_all
+from wardround.common.flower.internals_node import Naps, _answer_for_all, _finish
+from wardround.common.flower.records import pack
 
 HERE = "tests/common/test_flower_contract.py"
 LINK = "tests/common/test_flower_link.py"
@@ -54,7 +57,6 @@ LYING = f"{REPLIES}::test_one_lying_hospital_neither_ends_nor_holds_up_a_study"
 
 USED_BY = {
     "flwr.app.message.make_message": OPENED,
-    "flwr.app.message.remove_content_from_message": KILLED,
     "flwr.common.constant.ErrorCode": KILLED,
     "flwr.common.constant.ISOLATION_MODE_PROCESS": REACH,
     "flwr.common.constant.SUPERLINK_NODE_ID": FORGED,
@@ -62,8 +64,6 @@ USED_BY = {
     "flwr.common.constant.SubStatus": RAISED,
     "flwr.common.constant.TRANSPORT_TYPE_GRPC_RERE": REACH,
     "flwr.common.serde.context_from_proto": LEFT,
-    "flwr.common.serde.message_from_proto": KILLED,
-    "flwr.common.serde.message_to_proto": KILLED,
     "flwr.common.serde.run_from_proto": LEFT,
     "flwr.proto.control_pb2.ListNodesRequest": LISTED,
     "flwr.proto.control_pb2.ListRunsRequest": LEFT,
@@ -75,7 +75,7 @@ USED_BY = {
     "flwr.proto.fleet_pb2.PushMessagesRequest": FORGED,
     "flwr.proto.fleet_pb2.PushMessagesResponse": FORGED,
     "flwr.proto.message_pb2.ConfirmMessageReceivedRequest": LYING,
-    "flwr.proto.message_pb2.Message": KILLED,
+    "flwr.proto.message_pb2.Message": LYING,
     "flwr.proto.message_pb2.ObjectTree": OPENED,
     "flwr.proto.node_pb2.NodeInfo": LISTED,
     "flwr.proto.runtime_pb2.AcquireTaskRequest": ANSWERED,
@@ -210,6 +210,37 @@ def test_a_message_that_nobody_fetched_is_answered_too() -> None:
         replies = state.get_messages_legacy(is_reply=True)
         assert len(replies) == answered  # none: Flower's worker waits for ever
         assert [reply.error.code for reply in replies] == [8] * answered
+
+
+def reply_of_which_a_part_is_missing(state: InMemoryNodeState) -> Message:
+    """A task of run 1, and a reply to it that its sender began to hand over."""
+    asked = Message(RecordDict(), 11, "train")
+    asked.metadata.__dict__["_message_id"] = asked.object_id
+    state.store_message(asked)
+    reply = Message(pack(b"an update"), reply_to=asked)
+    reply.metadata.__dict__["_message_id"] = reply.object_id
+    state.store_message_and_object_tree(reply, get_object_tree(reply), state.start_session(1))
+    return reply
+
+
+@pytest.mark.parametrize("on_its_way", [False, True])
+def test_half_of_a_reply_is_not_waited_for_once_its_task_has_failed(on_its_way: bool) -> None:
+    become_task()
+    state = NodeStateFactory(objectstore_factory=ObjectStoreFactory()).state()
+    assert isinstance(state, InMemoryNodeState)
+    reply = reply_of_which_a_part_is_missing(state)
+    if on_its_way:
+        assert [one.metadata.message_id for one in state.get_messages_legacy(is_reply=True)] == [
+            reply.metadata.message_id
+        ]
+    number = state.create_task(task_type=TaskType.CLIENT_APP, run_id=1, fab_hash="f")
+    assert number is not None
+    assert _finish(state, number, SubStatus.FAILED, "")
+    # Flower's worker waits while a part is b"", and drops the reply where it is None.
+    assert state.object_store.get(reply.metadata.message_id) is None
+    left = state.get_messages_legacy(is_reply=True)
+    assert [one.has_error() for one in left] == ([] if on_its_way else [True])
+    assert 'while (content := object_store.get(tree.object_id)) == b"":' in inspect.getsource(worker)
 
 
 def answering(status: int) -> Callable[[], None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.consortia import Consortium, asked
+from tests.flowerline import alive, until
 from tests.hospital import hospital, only
 from tests.runs import command
 
@@ -97,3 +98,22 @@ def test_the_command_says_what_was_published(made: Consortium) -> None:
     assert (said.code, said.out) == (8, "")
     assert "published: asked" in said.err
     assert command("server", "start", made.server, "asked", "--wait", "0").code == 2
+
+
+def test_a_start_ends_with_the_process_that_its_environment_names(made: Consortium) -> None:
+    begin = (
+        "import os, subprocess, sys\n"
+        "line = [sys.executable, '-m', 'wardround', 'server', 'start', sys.argv[1], 'asked']\n"
+        "started = subprocess.Popen(line, env={**os.environ, 'WARDROUND_PARENT': str(os.getpid())})\n"
+        "print(started.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    line = [sys.executable, "-c", begin, str(made.server)]
+    with subprocess.Popen(
+        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ
+    ) as parent:
+        assert parent.stdout is not None
+        started = int(parent.stdout.readline())
+        until(lambda: is_running(made.server))
+        parent.kill()
+    until(lambda: not alive(started))
