@@ -27,6 +27,7 @@ gradient computations" (norms); Bu et al. (2023), "Differentially private optimi
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -38,7 +39,45 @@ from wardround.common.learning.batches import TensorBatch
 from wardround.common.study.outcomes import Outcome
 
 _CANCELLATION: Final = 2.0**-3
-_STRIP: Final = 3 << 17  # values in float64 at a time: 3 MiB stay in the processor's cache
+_STRIP: Final = 3 << 16  # values in float64 at a time: 1.5 MiB stay in the processor's cache
+_COLUMNS: Final = 192  # a multiple of every BLAS's tile: no strip but the last ends in a slow remainder
+_MANY: Final = 16  # columns for each row of a patient: products then take an eighth of the inputs' memory
+_FLOAT32: Final = torch.finfo(torch.float32).max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredBatch(TensorBatch):
+    """Some patients, and what of their norms no model changes. The inputs must stay as they were measured.
+
+    Attributes:
+        products: Of each patient's rows of inputs with each other, (n, K, K), float64; (n,) without a mask.
+    """
+
+    products: Tensor
+
+    def take(self, index: Tensor) -> "MeasuredBatch":
+        """As of a `TensorBatch`."""
+        some = TensorBatch.take(self, index)
+        return MeasuredBatch(
+            inputs=some.inputs,
+            mask=some.mask,
+            value=some.value,
+            event=some.event,
+            products=self.products.index_select(0, index),
+        )
+
+
+def measured(batch: TensorBatch) -> TensorBatch:
+    """The batch with its products, which spare each step their computation; as it is where they are many."""
+    if batch.mask is not None and _MANY * batch.mask.shape[1] > batch.inputs.shape[2]:
+        return batch
+    return MeasuredBatch(
+        inputs=batch.inputs,
+        mask=batch.mask,
+        value=batch.value,
+        event=batch.event,
+        products=_products(batch.inputs.flatten(0, -2).float(), batch.mask),
+    )
 
 
 class PatientClipper:
@@ -76,12 +115,13 @@ class PatientClipper:
         Returns:
             One float64 tensor per trainable parameter, in module order.
         """
-        layers, shares = self._stack.backward(batch), _shares(batch)
-        norms = torch.stack([_squared_norms(layer, shares) for layer in layers]).sum(dim=0).sqrt()
-        usable = torch.isfinite(norms.float()).unsqueeze(1)
-        scales = self._clipping_norm / norms.clamp(min=self._clipping_norm)
-        weights = (shares * scales.unsqueeze(1)).flatten()
-        kept = (usable & (shares > 0)).flatten()
+        layers = self._stack.backward(batch)
+        norms = self._norms(layers, batch)
+        weights = self._clipping_norm / norms.clamp(min=self._clipping_norm)
+        kept = norms <= _FLOAT32
+        if batch.mask is not None:
+            weights = (weights.unsqueeze(1) * _shares(batch.mask)).flatten()
+            kept = (kept.unsqueeze(1) & batch.mask).flatten()
         # Weight zero would not do: zero times infinity is NaN, for everybody.
         rows = None if bool(kept.all()) else kept.nonzero().squeeze(1)
         total = into or [torch.empty(p.shape, dtype=torch.float64) for p in self._parameters]
@@ -90,51 +130,63 @@ class PatientClipper:
             _add_up(layer, weights, rows, places)
         return total
 
+    def _norms(self, layers: list[LinearRows], batch: TensorBatch) -> Tensor:
+        """Norm of each patient's gradient, shape (n,)."""
+        shares = None if batch.mask is None else _shares(batch.mask)
+        total = torch.zeros(len(batch), dtype=torch.float64)
+        for rows in layers:
+            inputs = batch.products if isinstance(batch, MeasuredBatch) else None
+            if inputs is None or rows.layer is not self._stack.first:
+                inputs = _products(rows.inputs, batch.mask)
+            total += _squared_norms(rows, inputs, shares)
+        return total.sqrt_()
 
-def _shares(batch: TensorBatch) -> Tensor:
+
+def _shares(mask: Tensor) -> Tensor:
     """Weight of each row in its patient's mean loss, (n, K), float64; zero for padding."""
-    if batch.mask is None:
-        return torch.ones(len(batch), 1, dtype=torch.float64)
-    return batch.mask.double() / batch.mask.sum(dim=1, keepdim=True)
+    return mask.double() / mask.sum(dim=1, keepdim=True)
 
 
-def _squared_norms(rows: LinearRows, shares: Tensor) -> Tensor:
+def _squared_norms(rows: LinearRows, inputs: Tensor, shares: Tensor | None) -> Tensor:
     """Squared norm of each patient's gradient of what is trainable in a `Linear`, shape (n,).
 
     It is sum_kl w_k w_l (g_k.g_l)(a_k.a_l + 1), the 1 for the bias. Where rows cancel, rounding replaces it: it is
     never taken smaller than the square of _CANCELLATION * sum_k w_k |g_k| |(a_k, 1)|.
     """
     layer = rows.layer
-    products = _products(rows.outputs, shares.shape) * shares.unsqueeze(1) * shares.unsqueeze(2)
-    inputs = _products(rows.inputs, shares.shape) * layer.weight.requires_grad
+    if not layer.weight.requires_grad:
+        inputs = torch.zeros_like(inputs)
     if layer.bias is not None and layer.bias.requires_grad:
         inputs = inputs + 1.0
-    products *= inputs
-    if shares.shape[1] == 1:
-        return products.view(-1)
+    if shares is None:
+        return _products(rows.outputs, None).mul_(inputs)
+    products = _products(rows.outputs, shares).mul_(inputs)
+    products *= shares.unsqueeze(1) * shares.unsqueeze(2)
     mass = products.diagonal(dim1=1, dim2=2).sqrt().sum(dim=1)
     return torch.maximum(products.sum(dim=(1, 2)), (_CANCELLATION * mass).square())
 
 
-def _products(rows: Tensor, shape: torch.Size) -> Tensor:
-    """Products of each patient's rows with each other in float64: (n K, d) to (n, K, K)."""
-    n, most = shape
-    if most == 1:
-        some = max(1, _STRIP // (8 * rows.shape[1]))
-        parts = [rows[begin : begin + some] for begin in range(0, max(n, 1), some)]
-        lengths = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts]
-        return torch.cat(lengths).square().view(n, 1, 1)
-    total = torch.zeros(n, most, most, dtype=torch.float64)
-    for _, strip in _strips(rows):
-        part = strip.view(n, most, strip.shape[1])
-        total += torch.bmm(part, part.transpose(1, 2))
-    return total
+def _products(rows: Tensor, mask: Tensor | None) -> Tensor:
+    """Products of each patient's rows with each other in float64: (R, d) to (n, K, K), without a mask to (n,)."""
+    if mask is not None:
+        total = torch.zeros(*mask.shape, mask.shape[1], dtype=torch.float64)
+        for _, strip in _strips(rows):
+            part = strip.view(*mask.shape, strip.shape[1])
+            total += torch.bmm(part, part.transpose(1, 2))
+        return total
+    if rows.dtype == torch.float64:
+        lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
+        return lengths.square_()
+    some = max(1, _STRIP // (8 * rows.shape[1]))
+    parts = [rows[begin : begin + some] for begin in range(0, max(len(rows), 1), some)]
+    lengths = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts])
+    return lengths.square_()
 
 
 def _add_up(rows: LinearRows, weights: Tensor, kept: Tensor | None, places: dict[Tensor, Tensor]) -> None:
     """Write, for each trainable parameter of a layer, the sum of weight * gradient over the kept rows."""
     layer = rows.layer
-    weighted = rows.outputs.double() * weights.unsqueeze(1)
+    weighted = rows.outputs.mul_(weights.unsqueeze(1))
     weighted = weighted if kept is None else weighted[kept]
     if layer.bias is not None and layer.bias.requires_grad:
         torch.sum(weighted, dim=0, out=places[layer.bias])
@@ -144,9 +196,12 @@ def _add_up(rows: LinearRows, weights: Tensor, kept: Tensor | None, places: dict
 
 
 def _strips(rows: Tensor, kept: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """Some columns at a time of the kept rows, widened to float64: each in the memory of the last."""
+    """Some columns at a time of the kept rows in float64, where they must be widened in the memory of the last."""
+    if kept is None and rows.dtype == torch.float64:
+        yield slice(None), rows
+        return
     n = len(rows) if kept is None else len(kept)
-    width = min(rows.shape[1], max(64, _STRIP // max(n, 1)))
+    width = min(rows.shape[1], max(1, _STRIP // _COLUMNS // max(n, 1)) * _COLUMNS)
     memory = torch.empty(n, width, dtype=torch.float64)
     for begin in range(0, rows.shape[1], width):
         columns = slice(begin, begin + width)

@@ -13,30 +13,34 @@ the company:
 
 Assumes that torch and BLAS choose their instructions by shapes, addresses and number of threads, never by the values
 that they multiply, and repeat themselves. Other layers and losses work row by row; the tests check their places too.
+The way back is written out: autograd's own steps for these layers, without a graph for every block.
 
 Source: He et al. (2025), "Defeating nondeterminism in LLM inference" (batch-invariant kernels).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wardround.common.errors import PrivacyError
+from wardround.client.rowlayers import layers_in_order
 from wardround.common.learning.batches import TensorBatch
-from wardround.common.learning.losses import patient_losses
+from wardround.common.learning.losses import loss_gradients
 from wardround.common.study.outcomes import Outcome
+
+_Weights = dict[nn.Linear, tuple[Tensor, Tensor | None]]
 
 BLOCK: Final = 64
 """Rows of a block; four times as many where rows are short."""
 _LARGEST: Final = 5 << 19  # values in a block: 10 MiB
 _WIDTH: Final = 16
 _PROBED: Final = 1 << 17
-_ROWWISE: Final = (nn.Sequential, nn.Linear, nn.LayerNorm, nn.ReLU)
+_norm_back: Final = torch.ops.aten.native_layer_norm_backward
+_relu_back: Final = torch.ops.aten.threshold_backward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,8 @@ class LinearRows:
 
     Attributes:
         layer: The layer; something in it is trainable.
-        inputs: What it was given, (R, d), float32.
-        outputs: Gradient of each row's own loss with respect to its output, (R, m), float32.
+        inputs: What it was given, (R, d): the batch's own inputs, or float32 numbers widened to float64.
+        outputs: Gradient of each row's own loss with respect to its output, (R, m), widened to float64.
     """
 
     layer: nn.Linear
@@ -64,16 +68,19 @@ class RowwiseStack:
 
     Attributes:
         sizes: Rows of the blocks in use; (1,) where BLAS does not round all rows of a block alike.
+        first: The layer that meets the batch's own inputs; None where another kind of layer does.
 
     Raises:
         PrivacyError: A layer could couple patients, keeps statistics of them, or has no exact norm here.
     """
 
     def __init__(self, module: nn.Module, outcome: Outcome, *, sizes: tuple[int, ...] = ()) -> None:
-        self._layers = list(_in_order(module))
-        _check_layers(module, self._layers)
+        self._layers = layers_in_order(module)
         self._outcome = outcome
         self._linear = [layer for layer in self._layers if isinstance(layer, nn.Linear)]
+        self.first = next((layer for layer in self._linear if layer is self._layers[0]), None)
+        self._buffer, self._written = torch.zeros(0, 0), 0  # and how many of its columns
+        self._filled: dict[Tensor, Tensor] = {}
         shapes = {(_wide(layer.in_features), _wide(layer.out_features)) for layer in self._linear}
         sizes = sizes or _sizes(max((width for shape in shapes for width in shape), default=1))
         threads = torch.get_num_threads()
@@ -94,20 +101,23 @@ class RowwiseStack:
         """
         flat = batch.inputs.flatten(0, -2).float()
         seen = self._room(flat)
-        weights = {layer: _padded(layer) for layer in self._linear}
+        weights = {layer: self._weights(layer) for layer in self._linear}
         for places, block, n in self._blocks(batch, flat):
-            for rows, (inputs, outputs) in zip(seen, self._one_block(block, weights), strict=True):
-                rows.outputs[places] = outputs[:n, : rows.outputs.shape[1]]
+            result, kept = self._forwards(block.inputs, weights)
+            gradient = loss_gradients(result, block, self._outcome)
+            for rows, (inputs, outputs) in zip(seen, self._backwards(gradient, kept, weights), strict=True):
+                _put(outputs[:n], rows.outputs, places)
                 if rows.inputs is not flat:
-                    rows.inputs[places] = inputs[:n, : rows.inputs.shape[1]]
+                    _put(inputs[:n], rows.inputs, places)
         return seen
 
     def _room(self, flat: Tensor) -> list[LinearRows]:
+        room = partial(torch.zeros, dtype=torch.float64)
         return [
             LinearRows(
                 layer=layer,
-                inputs=flat if layer is self._layers[0] else flat.new_zeros(len(flat), layer.in_features),
-                outputs=flat.new_zeros(len(flat), layer.out_features),
+                inputs=flat if layer is self.first else room(len(flat), layer.in_features),
+                outputs=room(len(flat), layer.out_features),
             )
             for layer in self._linear
             if _trainable(layer)
@@ -115,17 +125,41 @@ class RowwiseStack:
 
     def _blocks(self, batch: TensorBatch, flat: Tensor) -> Iterator[tuple[slice | Tensor, TensorBatch, int]]:
         """Where the rows of each block stand, the block itself, always in the same memory, and its true rows."""
-        width = flat.shape[1]
         plan = list(self._places(batch))
-        buffer = flat.new_zeros(max((size for *_, size in plan), default=0), _wide(width))
+        buffer = self._room_for(max((size for *_, size in plan), default=0), flat.shape[1])
         for places, patients, size in plan:
             value = batch.value[patients]
+            event = None if batch.event is None else batch.event[patients]
             n = len(value)
-            buffer[:n, :width] = flat[places]
-            buffer[n:size] = 0.0
-            event = None if batch.event is None else F.pad(batch.event[patients], (0, size - n))
-            value = F.pad(value, (0, size - n))
-            yield places, TensorBatch(inputs=buffer[:size], mask=None, value=value, event=event), n
+            buffer[:n] = flat[places]
+            if n < size:
+                buffer[n:size] = 0.0
+                value = F.pad(value, (0, size - n))
+                event = None if event is None else F.pad(event, (0, size - n))
+            block = self._buffer[:size]
+            yield places, TensorBatch(inputs=block, mask=None, value=value, event=event), n
+
+    def _room_for(self, rows: int, width: int) -> Tensor:
+        """The columns of the buffer that are written; behind them zeros. It is kept for the next batch."""
+        if len(self._buffer) < rows or self._written != width:
+            self._buffer, self._written = torch.zeros(rows, _wide(width)), width
+        return self._buffer[:, :width]
+
+    def _weights(self, layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
+        """As they are now, widths filled up."""
+        return self._fill(layer.weight), None if layer.bias is None else self._fill(layer.bias)
+
+    def _fill(self, parameter: Tensor) -> Tensor:
+        """Zeros behind, in memory that is kept for the next batch; the parameter itself where it needs none."""
+        now = parameter.detach().float()
+        shape = tuple(_wide(width) for width in now.shape)
+        if now.shape == shape:
+            return now
+        if parameter not in self._filled:
+            self._filled[parameter] = torch.zeros(shape)
+        filled = self._filled[parameter]
+        filled[tuple(slice(width) for width in now.shape)] = now
+        return filled
 
     def _places(self, batch: TensorBatch) -> Iterator[tuple[slice | Tensor, slice | Tensor, int]]:
         """Rows of each block, whose they are, and the block's size."""
@@ -142,24 +176,43 @@ class RowwiseStack:
                 yield real[part], real[part] // mask.shape[1], size
             begin += size
 
-    def _one_block(
-        self, block: TensorBatch, weights: dict[nn.Linear, tuple[Tensor, Tensor | None]]
-    ) -> list[tuple[Tensor, Tensor]]:
-        """Inputs and output gradients, widths filled up; neither of weights nor of the first inputs."""
-        hidden = block.inputs
-        inputs, outputs = [], []
+    def _forwards(self, hidden: Tensor, weights: _Weights) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """The outputs, and what each layer keeps for the way back: its inputs, a `ReLU` its outputs."""
+        kept: list[tuple[Tensor, ...]] = []
         for layer in self._layers:
-            if not isinstance(layer, nn.Linear):
-                hidden = layer(hidden)
-                continue
-            hidden = _fill(hidden, 1)
-            result = F.linear(hidden, *weights[layer])
-            if _trainable(layer):
-                inputs.append(hidden.detach())
-                outputs.append(result if result.requires_grad else result.requires_grad_())
-            hidden = result[:, : layer.out_features].contiguous()
-        losses = patient_losses(hidden, block, self._outcome)
-        return list(zip(inputs, torch.autograd.grad(losses.sum(), outputs), strict=True))
+            if isinstance(layer, nn.Linear):
+                given = _filled_up(hidden)
+                kept.append((given,))
+                hidden = _cut(F.linear(given, *weights[layer]), layer.out_features)
+            elif isinstance(layer, nn.LayerNorm):
+                normal = torch.native_layer_norm(hidden, layer.normalized_shape, None, None, layer.eps)
+                kept.append((hidden, *normal[1:]))
+                hidden = normal[0]
+            else:
+                hidden = F.relu(hidden)
+                kept.append((hidden,))
+        return hidden, kept
+
+    def _backwards(
+        self, gradient: Tensor, kept: list[tuple[Tensor, ...]], weights: _Weights
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Inputs and output gradients, widths filled up, of each layer that has something to train; in order."""
+        left = sum(map(_trainable, self._linear))
+        found: list[tuple[Tensor, Tensor]] = []
+        for layer, (given, *moments) in reversed(list(zip(self._layers, kept, strict=True))):
+            if isinstance(layer, nn.Linear):
+                behind = _filled_up(gradient)
+                if _trainable(layer):
+                    found.append((given, behind))
+                if len(found) == left:
+                    break  # nobody needs the gradient of what comes before
+                gradient = _cut(behind @ weights[layer][0], layer.in_features)
+            elif isinstance(layer, nn.LayerNorm):
+                shape, wanted = layer.normalized_shape, (True, False, False)
+                gradient = _norm_back(gradient, given, shape, *moments, None, None, wanted)[0]
+            else:
+                gradient = _relu_back(gradient, given, 0)
+        return found[::-1]
 
 
 @cache
@@ -201,42 +254,20 @@ def _wide(width: int) -> int:
     return -(-width // _WIDTH) * _WIDTH
 
 
-def _fill(tensor: Tensor, dim: int) -> Tensor:
-    """Zeros behind, up to the next width; the tensor itself where it has one."""
-    missing = _wide(tensor.shape[dim]) - tensor.shape[dim]
-    return F.pad(tensor, (0, 0) * (tensor.ndim - 1 - dim) + (0, missing)) if missing else tensor
+def _put(found: Tensor, rows: Tensor, places: slice | Tensor) -> None:
+    found = found[:, : rows.shape[1]]
+    rows[places] = found if isinstance(places, slice) else found.double()  # a slice widens as it copies
 
 
-def _padded(layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    bias = None if layer.bias is None else _fill(layer.bias.detach().float(), 0)
-    return _fill(_fill(layer.weight.detach().float(), 0), 1), bias
+def _cut(rows: Tensor, width: int) -> Tensor:
+    return rows[:, :width].contiguous() if rows.shape[1] > width else rows
 
 
-def _trainable(layer: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+def _filled_up(rows: Tensor) -> Tensor:
+    """Zeros behind each row, up to the next width; the rows themselves where they have one."""
+    missing = _wide(rows.shape[1]) - rows.shape[1]
+    return F.pad(rows, (0, missing)) if missing else rows
 
 
-def _in_order(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers as they are passed through, one that is used twice twice."""
-    if type(module) is not nn.Sequential:
-        yield module
-        return
-    for child in module:
-        yield from _in_order(child)
-
-
-def _check_layers(module: nn.Module, layers: list[nn.Module]) -> None:
-    """Fail closed: only layers of which it is known that they treat every row alone."""
-    for name, layer in module.named_modules():
-        if type(layer) not in _ROWWISE or next(layer.buffers(recurse=False), None) is not None:
-            raise PrivacyError(
-                f"layer {name!r} ({type(layer).__name__}) could couple patients or keep statistics of them",
-                advice="use Linear, ReLU and LayerNorm without affine; never batch normalisation",
-            )
-        if isinstance(layer, nn.LayerNorm) and (layer.elementwise_affine or len(layer.normalized_shape) != 1):
-            raise PrivacyError(
-                f"layer {name!r}: LayerNorm must be over the last dimension and without affine"
-            )
-    owned = [parameter for layer in layers for parameter in layer.parameters(recurse=False)]
-    if len({id(p) for p in owned}) != len(owned):
-        raise PrivacyError("two layers share a parameter; their clipped norms would be wrong")
+def _trainable(layer: nn.Linear) -> bool:
+    return layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad)

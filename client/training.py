@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wardround.client.clipping import PatientClipper
+from wardround.client.clipping import PatientClipper, measured
 from wardround.common.checks import positive
 from wardround.common.errors import PrivacyError
 from wardround.common.formats import canonical, digest
@@ -46,7 +46,7 @@ class LocalTrainer:
     def __init__(self, protocol: StudyProtocol, rows: PatientRows, *, site: str) -> None:
         self._protocol = protocol
         self._site = site
-        self._batch = TensorBatch.of(rows)
+        self._batch = measured(TensorBatch.of(rows)) if protocol.private else TensorBatch.of(rows)
         self._all = np.arange(len(self._batch))
         self._module = build(protocol, rows.inputs.shape[1])
         self._parameters = [p for p in self._module.parameters() if p.requires_grad]

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wardround.client.clipping import PatientClipper
+from wardround.client.clipping import PatientClipper, measured
 from wardround.common.checks import positive
 from wardround.common.learning.batches import TensorBatch
-from wardround.common.learning.losses import patient_losses
+from wardround.common.learning.losses import mean_loss
 from wardround.common.study.outcomes import ClassOutcome
 
 HIDDEN: Final = 128
@@ -60,7 +60,7 @@ def _plain(model: nn.Module, patients: TensorBatch) -> Callable[[], None]:
     parameters = list(model.parameters())
 
     def step() -> None:
-        loss = patient_losses(model(patients.inputs), patients, _OUTCOME).mean()
+        loss = mean_loss(model(patients.inputs), patients, _OUTCOME)
         _update(parameters, torch.autograd.grad(loss, parameters), rate=_RATE)
 
     return step
@@ -68,12 +68,13 @@ def _plain(model: nn.Module, patients: TensorBatch) -> Callable[[], None]:
 
 def _clipped(model: nn.Module, patients: TensorBatch) -> Callable[[], None]:
     parameters = list(model.parameters())
-    clipper = PatientClipper(model, _OUTCOME, clipping_norm=1.0)
+    clipper, patients = PatientClipper(model, _OUTCOME, clipping_norm=1.0), measured(patients)
     total: list[Tensor] = clipper.sum(patients.take(torch.arange(0)))
+    narrow = [part.float() for part in total]
 
     def step() -> None:
-        found = clipper.sum(patients, into=total)
-        _update(parameters, (part.float() for part in found), rate=_RATE / len(patients))
+        found = zip(narrow, clipper.sum(patients, into=total), strict=True)
+        _update(parameters, (part.copy_(wide) for part, wide in found), rate=_RATE / len(patients))
 
     return step
 

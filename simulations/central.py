@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from wardround.client.clipping import PatientClipper
+from wardround.client.clipping import PatientClipper, measured
 from wardround.client.trainer import CohortTrainer
 from wardround.common.learning.batches import TensorBatch
 from wardround.common.learning.data import PatientRows
@@ -44,7 +44,7 @@ def train_centrally(
     terms, norm = protocol.federation, protocol.privacy.clipping_norm
     module = build(protocol, rows.inputs.shape[1])
     clipper = PatientClipper(module, protocol.outcome, norm)
-    batch = TensorBatch.of(rows)
+    batch = measured(TensorBatch.of(rows))
     model = initial(protocol, rows.inputs.shape[1])
     for _ in range(terms.rounds):
         load_into(module, model)

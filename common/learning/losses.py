@@ -58,6 +58,33 @@ def patient_losses(outputs: Tensor, batch: TensorBatch, outcome: Outcome) -> Ten
     return batch.per_patient(losses)
 
 
+def loss_gradients(outputs: Tensor, batch: TensorBatch, outcome: Outcome) -> Tensor:
+    """Gradient of each patient's loss in `patient_losses` with respect to the patient's outputs, in closed form.
+
+    Guarantees:
+        Row i depends on the outputs and targets of patient i only.
+
+    Args:
+        outputs: Shape (n, width).
+        batch: Patients of one row each.
+        outcome: The study's outcome.
+
+    Returns:
+        Shape (n, width).
+    """
+    target = batch.value.unsqueeze(1)
+    match outcome:
+        case BinaryOutcome():
+            return outputs.sigmoid() - target
+        case ClassOutcome():
+            return outputs.softmax(dim=1).scatter_add_(1, target.long(), torch.full_like(target, -1.0))
+        case ContinuousOutcome():
+            return outputs - target
+        case SurvivalOutcome():
+            survived, died = _observed(batch, outcome)
+            return survived * outputs.sigmoid() - died * (-outputs).sigmoid()
+
+
 def mean_loss(outputs: Tensor, batch: TensorBatch, outcome: Outcome) -> Tensor:
     """The mean of `patient_losses`: what a step without privacy follows. Its gradients have the same bits.
 
@@ -75,12 +102,16 @@ def mean_loss(outputs: Tensor, batch: TensorBatch, outcome: Outcome) -> Tensor:
 
 
 def _hazard_losses(outputs: Tensor, batch: TensorBatch, outcome: SurvivalOutcome) -> Tensor:
-    if batch.event is None:
-        raise UsageError("expected events beside the times of a survival outcome, found none")
-    survived, died = hazard_targets(batch.value, batch.event, outcome.cut_points)
+    survived, died = _observed(batch, outcome)
     if batch.mask is not None:
         survived, died = survived.unsqueeze(1), died.unsqueeze(1)
     return (survived * F.softplus(outputs) + died * F.softplus(-outputs)).sum(dim=-1)
+
+
+def _observed(batch: TensorBatch, outcome: SurvivalOutcome) -> tuple[Tensor, Tensor]:
+    if batch.event is None:
+        raise UsageError("expected events beside the times of a survival outcome, found none")
+    return hazard_targets(batch.value, batch.event, outcome.cut_points)
 
 
 def hazard_targets(time: Tensor, event: Tensor, cut_points: tuple[float, ...]) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,15 @@ def test_rows_that_are_not_finite_leave_the_rows_of_their_block_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_what_a_wider_batch_left_behind_touches_no_later_one() -> None:
+    outcome = OUTCOMES["continuous"]
+    stack, batch = RowwiseStack(a_model(outcome), outcome), patients(outcome)
+    before = stacked(stack, batch)
+    wide = torch.full((len(batch), N_INPUTS + 2), float("nan"))
+    stack.backward(TensorBatch(inputs=wide, mask=None, value=batch.value, event=None))
+    assert all(torch.equal(a, b) for a, b in zip(stacked(stack, batch), before, strict=True))
+
+
 @pytest.mark.parametrize("width", [1, 2, 5, 16, 31, 48, 129])
 @pytest.mark.parametrize("kind", OUTCOMES)
 def test_one_row_at_every_place_of_a_block_comes_out_as_one_row(kind: str, width: int) -> None:

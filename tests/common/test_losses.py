@@ -13,7 +13,13 @@ from pandas import DataFrame
 
 from wardround.common.errors import UsageError
 from wardround.common.learning.batches import TensorBatch
-from wardround.common.learning.losses import cox_loss, hazard_targets, mean_loss, patient_losses
+from wardround.common.learning.losses import (
+    cox_loss,
+    hazard_targets,
+    loss_gradients,
+    mean_loss,
+    patient_losses,
+)
 from wardround.common.study.outcomes import (
     BinaryOutcome,
     ClassOutcome,
@@ -75,6 +81,18 @@ def test_the_mean_loss_has_the_gradients_of_the_mean_of_the_losses_bit_for_bit(
         assert mean.item() == pytest.approx(losses.mean().item(), rel=1e-6)
         (expected,), (found,) = (torch.autograd.grad(loss, [outputs]) for loss in (losses.mean(), mean))
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
+def test_the_closed_form_is_the_gradient_of_each_patients_loss(outcome: Outcome) -> None:
+    for n in (1, 2, 69):
+        outputs, patients = random_patients(outcome, n, seed=n)
+        outputs, patients = outputs[:, 0].contiguous(), replace(patients, mask=None)
+        wide = outputs.double().requires_grad_()
+        exact = replace(patients, value=patients.value.double())
+        (expected,) = torch.autograd.grad(patient_losses(wide, exact, outcome).sum(), [wide])
+        found = loss_gradients(outputs, patients, outcome)
+        assert torch.allclose(found.double(), expected, rtol=1e-6, atol=3e-7)
 
 
 def test_binary_loss_is_minus_the_log_of_the_probability_given_to_the_truth() -> None:
