@@ -2,8 +2,9 @@
 
 Run as a process of its own, because peak memory is a process's: `python -m ... SIDE FEATURES BATCH` with side
 `plain` or `clipped` does some steps and is watched from outside; `times` lets both take turns and prints milliseconds.
-A plain step is the ordinary one: forward, backward, update. A clipped step is the clipped sum and the same update;
-noise comes on top and is measured by `bench_private`.
+A plain step is the ordinary one: forward, backward, update, with nothing spare. A clipped step is the clipped sum and
+the same update; noise comes on top and is measured by `bench_private`. What a site does once is not counted: plain
+training has its tensors made, clipped training its patients measured.
 """
 
 import json
@@ -30,12 +31,14 @@ _RATE: Final = 0.01
 
 
 def times(features: int, batch: int, *, repeats: int = 15) -> dict[str, float]:
-    """Processor time of steps that take turns, in milliseconds, and ratios of their medians.
+    """Processor time of steps that take turns two by two, in milliseconds: medians of the second ones.
+
+    The first of two finds the other kind's numbers in the processor's cache; in training no step does.
 
     Args:
         features: Inputs of the model.
         batch: Patients in the step.
-        repeats: Steps of each kind.
+        repeats: Counted steps of each kind.
 
     Returns:
         `plain_ms`, `double_ms` (plain, in float64) and `clipped_ms`.
@@ -50,6 +53,7 @@ def times(features: int, batch: int, *, repeats: int = 15) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(repeats + 1):
         for name, step in kinds.items():
+            step()
             begin = time.process_time()
             step()
             taken[name].append(1e3 * (time.process_time() - begin))
