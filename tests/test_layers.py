@@ -22,6 +22,7 @@ BELOW = {
 TORCH = (
     "common.learning",
     "client.clipping",
+    "client.rowlayers",
     "client.rowwise",
     "client.training",
     "client.evaluation",
