@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from wardround.common.errors import TrustError
 from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
-from wardround.common.learning.parameters import Parameters, to_vector
-from wardround.common.learning.statistics import size
-from wardround.common.learning.study import RoundTask
+from wardround.common.learning.parameters import Parameters
+from wardround.common.learning.study import RoundTask, summed_values
 from wardround.common.privacy.jointnoise import grid_of, opened_sum
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import head_of, open_head
@@ -193,16 +192,3 @@ def check_sums(protocol: StudyProtocol, base: Parameters, *, sites: int) -> None
     """
     for round_ in (1, protocol.federation.rounds):
         grid_of(protocol.privacy, sites=sites, coordinates=summed_values(protocol, base, round_))
-
-
-def summed_values(protocol: StudyProtocol, base: Parameters, round_: int) -> int:
-    """Values in the sum of a round; public."""
-    if protocol.sums_statistics(round_):
-        return size(protocol, input_width(base))
-    return to_vector(base).size
-
-
-def input_width(base: Parameters) -> int:
-    """Width of the feature path, from the model's first layer."""
-    first: NDArray[np.float32] = next(iter(base.values()))
-    return int(first.shape[-1])

@@ -8,7 +8,7 @@ would be a release that no ledger knows.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Final
 
@@ -16,8 +16,8 @@ from wardround.common.code import package_digest
 from wardround.common.formats import header
 from wardround.common.learning.study import quorum_of
 from wardround.common.privacy.accounting import epsilon
-from wardround.common.privacy.coalitions import joint_epsilons
-from wardround.common.privacy.events import JointGaussianSteps, times
+from wardround.common.privacy.coalitions import observers
+from wardround.common.privacy.events import DpEvent, JointGaussianSteps, times
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.studylog import LogEntry
@@ -25,8 +25,6 @@ from wardround.common.trust.studylog import LogEntry
 FORMAT: Final = "wardround-study-results"
 VERSION: Final = 1
 NOT_ASKED: Final = "not asked"
-
-EVERYBODY: Final = "the coordinator and all other hospitals together"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,18 +151,15 @@ def epsilons(protocol: StudyProtocol, releases: int, *, fewest: int) -> Mapping[
     Guarantees:
         Never below the true cost of so many releases.
     """
-    delta, event, honest = protocol.privacy.delta, protocol.event(), protocol.privacy.honest_sites
-    if not releases:
-        return {EVERYBODY: 0.0}
-    if not isinstance(event, JointGaussianSteps):
-        return {EVERYBODY: epsilon(times(event, releases), delta)}
-    found = joint_epsilons(replace(event, steps=event.steps * releases), sites=fewest, delta=delta)
+    delta, event = protocol.privacy.delta, protocol.event()
     return {
-        "the coordinator and outsiders": found.server,
-        "the coordinator and one other hospital": found.participant,
-        f"the coordinator and all hospitals but {honest} honest ones (the claim)": found.tolerated,
-        EVERYBODY: found.everyone_else,
+        words: epsilon(times(event if left is None else _left(event, left), releases), delta)
+        for words, left in observers(event, fewest, releases)
     }
+
+
+def _left(event: DpEvent, honest: int) -> DpEvent:
+    return event.with_honest(honest) if isinstance(event, JointGaussianSteps) else event
 
 
 def _sites(entry: LogEntry) -> Mapping[str, Mapping[str, object]]:

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from wardround.common.durable import write_atomic
+from wardround.common.page import STYLE
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations import plots, verdicts
 from wardround.simulations.privacy_words import (
@@ -70,7 +71,7 @@ class EpsilonLine:
 def environment() -> Environment:
     """The page templates, which lie beside this module; everything is escaped, and an unknown name is an error."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, STYLE.parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -59,6 +59,8 @@ BASE = (
     "wardround.common.learning.study",
     "wardround.common.audit.commands",
     "wardround.common.audit.foreignclaims",
+    "wardround.common.audit.verify",
+    "wardround.common.audit.page",
 )
 HEAVY = "torch,opacus,flwr,pandas,pyarrow,ray,matplotlib,sklearn,jinja2"
 

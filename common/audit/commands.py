@@ -6,7 +6,7 @@ front door's table names beside this module. Nothing heavy is imported before a 
 
 import argparse
 
-from wardround.common.audit import import_command
+from wardround.common.audit import import_command, verify_command
 
 _Parsers = argparse._SubParsersAction
 
@@ -24,5 +24,6 @@ def register(subparsers: "_Parsers[argparse.ArgumentParser]") -> "_Parsers[argpa
     """
     audit = subparsers.add_parser("audit", help="check claims about privacy", description=_TEXT)
     verbs = audit.add_subparsers(dest="verb", metavar="VERB", required=True, help="what is checked")
+    verify_command.register(verbs)
     import_command.register(verbs)
     return verbs

@@ -42,8 +42,8 @@ class Receipt:
 
     Attributes:
         event: The charge of this release.
-        ledger_seq: Number of entries in the site's ledger after the charge.
-        ledger_head: Digest of the last of them.
+        ledger_seq: Number, from 0, of the newest entry in the site's ledger after the charge.
+        ledger_head: Digest of that entry.
     """
 
     event: DpEvent

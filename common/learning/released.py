@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wardround.common.durable import write_atomic
-from wardround.common.errors import StorageError, UsageError
-from wardround.common.formats import check_header, header
+from wardround.common.errors import UsageError
+from wardround.common.formats import header
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.features import FeaturePath
 from wardround.common.learning.loadings import Loadings
+from wardround.common.learning.modelfile import FORMAT, VERSION, read_model_file
 from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.predictions import predict
 from wardround.common.study.outcomes import (
@@ -34,8 +34,6 @@ from wardround.common.study.outcomes import (
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import dumps, loads
 
-FORMAT = "wardround-model"
-VERSION = 1
 _LOADINGS = "inputs.loadings"
 
 
@@ -71,15 +69,7 @@ class ReleasedModel:
         Raises:
             StorageError: It is missing, damaged, not ours, or from a newer release.
         """
-        try:
-            with safe_open(str(file), framework="numpy") as found:
-                facts = json.loads((found.metadata() or {}).get("wardround", "{}"))
-                arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError):
-            raise StorageError(
-                f"{file} is not a readable model", advice="give the model.safetensors of a run"
-            ) from None
-        check_header(facts, name=FORMAT, version=VERSION, where=str(file))
+        facts, arrays = read_model_file(file)
         protocol = loads(facts["protocol"], where=str(file))
         path = FeaturePath(
             features=protocol.features,

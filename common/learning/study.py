@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wardround.common.errors import StudyError
 from wardround.common.learning.aggregation import combine
 from wardround.common.learning.oneshot import noise_ridge, solve
 from wardround.common.learning.optimisers import ServerState, Vector, server_step, with_tail
 from wardround.common.learning.parameters import Parameters, from_vector, parameters_digest, to_vector
+from wardround.common.learning.statistics import size
 from wardround.common.privacy.jointnoise import grid_of
 from wardround.common.study.protocol import StudyProtocol
 
@@ -151,10 +153,23 @@ class Study:
 
 def solved(protocol: StudyProtocol, total: Vector, base: Parameters, *, sites: int) -> Parameters:
     """The linear model that a noisy sum of statistics determines, with a ridge from the public noise."""
-    width = int(next(iter(base.values())).shape[-1])
+    width = input_width(base)
     grid = grid_of(protocol.privacy, sites=sites, coordinates=total.size)
     ridge = noise_ridge(protocol, width, grid.share_deviation * math.sqrt(sites))
     return solve(protocol, total, width, ridge=ridge)
+
+
+def summed_values(protocol: StudyProtocol, base: Parameters, round_: int) -> int:
+    """Values in the secure sum of a round; public."""
+    if protocol.sums_statistics(round_):
+        return size(protocol, input_width(base))
+    return to_vector(base).size
+
+
+def input_width(base: Parameters) -> int:
+    """Width of the feature path, from the model's first layer."""
+    first: NDArray[np.float32] = next(iter(base.values()))
+    return int(first.shape[-1])
 
 
 def _decaying(base: Parameters) -> Parameters:

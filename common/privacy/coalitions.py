@@ -4,11 +4,15 @@ A curious participant knows its own share, and so do all that pool what they kno
 sites outside the coalition, and that alone protects a patient.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from wardround.common.checks import in_range
 from wardround.common.privacy.accounting import Relation, epsilon
-from wardround.common.privacy.events import JointGaussianSteps
+from wardround.common.privacy.events import DpEvent, JointGaussianSteps
+
+EVERYBODY: Final = "the coordinator and all other hospitals together"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +62,29 @@ def joint_epsilons(
         tolerated=against(event.honest),
         everyone_else=against(1),
     )
+
+
+def observers(event: DpEvent, sites: int, releases: int) -> Sequence[tuple[str, int | None]]:
+    """Who may be curious together, in words, and how many shares of noise that leaves; the words name every claim.
+
+    Args:
+        event: One release.
+        sites: K, the fewest sites in any secure sum.
+        releases: How many there are; without one nobody learns anything, whoever it is.
+
+    Returns:
+        From the fewest curious parties to the most. None where the noise is the site's own.
+
+    Example:
+        >>> event = JointGaussianSteps(noise_multiplier=20.0, honest=3, coordinates=100, steps=1)
+        >>> [left for _, left in observers(event, 5, 30)]
+        [5, 4, 3, 1]
+    """
+    if not (releases and isinstance(event, JointGaussianSteps)):
+        return [(EVERYBODY, None)]
+    return [
+        ("the coordinator and outsiders", sites),
+        ("the coordinator and one other hospital", sites - 1),
+        (f"the coordinator and all hospitals but {event.honest} honest ones (the claim)", event.honest),
+        (EVERYBODY, 1),
+    ]

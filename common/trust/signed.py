@@ -25,6 +25,7 @@ ENVELOPE_DOMAIN = "application/vnd.wardround.envelope"
 LEDGER_DOMAIN = "application/vnd.wardround.ledger+json"
 HEAD_DOMAIN = "application/vnd.wardround.ledger-head+json"
 LOG_DOMAIN = "application/vnd.wardround+json"
+STATEMENT_DOMAIN = "application/vnd.wardround.statement+json"
 NOTE_STARTS = (b"wardround/", b"cosignature/v1\n")
 
 _HEX = frozenset("0123456789abcdef")

@@ -11,7 +11,7 @@ from wardround.common.formats import digest
 from wardround.common.learning.exchange import DECLINED, Receipt, refusal
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import parameters_digest, to_vector
-from wardround.common.learning.study import RoundTask
+from wardround.common.learning.study import RoundTask, summed_values
 from wardround.common.privacy.jointnoise import grid_of
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Header, seal
@@ -19,7 +19,7 @@ from wardround.common.trust.securesum import SumSession
 from wardround.common.trust.sumroster import AGREED, MASKED, READY, SumContext
 from wardround.common.trust.sumwire import unpack_messages
 from wardround.server.admission import Refused
-from wardround.server.jointround import JointRound, check_sums, summed_values
+from wardround.server.jointround import JointRound, check_sums
 
 PROTOCOL = joint_protocol()
 NAMES = ("east", "north", "south")

@@ -10,11 +10,12 @@ import pytest
 from tests.consortia import JOINT, NOISE, asked
 
 from wardround.common.privacy.accounting import second_opinion
+from wardround.common.privacy.coalitions import EVERYBODY
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.studylog import StudyLog, read_own_log
-from wardround.server.outcome import EVERYBODY, StudyOutcome, epsilons, outcome_of
+from wardround.server.outcome import StudyOutcome, epsilons, outcome_of
 from wardround.server.studyreport import page
 
 KEY = SigningKey.generate()

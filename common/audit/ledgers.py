@@ -1,0 +1,235 @@
+"""A hospital's privacy ledger, where it handed one over, against the study's log: does each know what the other says?
+
+The ledger is signed by the hospital and chained. Every receipt in the log names its length and last entry at that
+moment, so a ledger that was shortened, rewritten or restored from an older copy does not fit. A charge that the log
+does not know means that the log lost an attempt.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from wardround.common.audit.case import Case
+from wardround.common.audit.evidence import LEDGERS, Evidence
+from wardround.common.audit.lines import Attempt, SiteWord
+from wardround.common.audit.recompute import recompute
+from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
+from wardround.common.errors import PrivacyError, TrustError, WardroundError
+from wardround.common.privacy.events import DpEvent, encode, times
+from wardround.common.trust.identity import PublicKey
+from wardround.common.trust.ledger import read_ledger
+from wardround.common.trust.ledgerfile import check_head, read_bytes, read_head
+from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.ledgerstate import Moment, PoolState, moment_of
+from wardround.common.trust.merkle import Tree
+
+_CHAIN: Final = "the hospital's ledger is whole, signed by it, and keeps its own rules"
+_AGREES: Final = "ledger and log know the same charges"
+_WITNESS: Final = "the hospital remembers the same log"
+_LIFETIME: Final = "what the patients have spent over their lifetime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnLedger:
+    """A verified ledger.
+
+    Attributes:
+        site: Whose.
+        entries: All of them.
+    """
+
+    site: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def pool(self) -> str:
+        """Name of the patient pool."""
+        return str(self.entries[0].payload.get("pool", ""))
+
+    @property
+    def state(self) -> PoolState:
+        """What the entries come to."""
+        state = PoolState()
+        for entry in self.entries[1:]:
+            state.apply(entry)
+        return state
+
+    def spent(self) -> list[DpEvent]:
+        """Everything that was charged, over all studies."""
+        return [event for account in self.state.accounts for event in times(account.event, account.charged)]
+
+
+def check_ledgers(case: Case) -> Iterator[Finding]:
+    """Every ledger that was handed over.
+
+    Raises:
+        TrustError: A line of the log says something else than its kind.
+        StorageError: A file cannot be read.
+    """
+    handed: set[str] = set()
+    for name in ledger_files(case.evidence):
+        try:
+            ledger = open_ledger(case.evidence, name, case.roster.sites)
+        except WardroundError as error:
+            yield refuted(_CHAIN, expected="a ledger of one of the sites", found=str(error), where=name)
+            continue
+        handed.add(ledger.site)
+        yield confirmed(_CHAIN, found=f"{len(ledger.entries)} entries", where=ledger.site)
+        yield _agrees(case, ledger)
+        yield _witness(case, ledger)
+        yield _lifetime(ledger, case.protocol.privacy.delta)
+    for site in sorted(set(case.roster.site_names) - handed):
+        yield not_checkable(_AGREES, why="the hospital handed over no ledger", where=site)
+
+
+def ledger_files(evidence: Evidence) -> list[str]:
+    """The ledgers among the files."""
+    return [name for name in evidence.below(LEDGERS) if name.endswith(".jsonl")]
+
+
+def open_ledger(evidence: Evidence, name: str, keys: Mapping[str, PublicKey]) -> OwnLedger:
+    """Verify a ledger, and that it is not behind its head file.
+
+    Args:
+        evidence: The files.
+        name: Of the ledger.
+        keys: Site -> key; the ledger names its own by fingerprint.
+
+    Raises:
+        TrustError: It was changed, shortened, breaks a rule, or is nobody's of these.
+        StorageError: It cannot be read.
+    """
+    evidence.need(name)
+    ledger = ledger_at(evidence.files[name], keys)
+    head = evidence.files.get(f"{name.removesuffix('.jsonl')}.head.json")
+    if head is not None:
+        check_head(list(ledger.entries), read_head(head, keys[ledger.site]), name)
+    return ledger
+
+
+def ledger_at(path: Path, keys: Mapping[str, PublicKey]) -> OwnLedger:
+    """Verify a ledger alone. A copy says nothing about entries that came after it.
+
+    Raises:
+        TrustError: It was changed, shortened, breaks a rule, or is nobody's of these.
+        StorageError: It cannot be read.
+    """
+    first, _, _ = (read_bytes(path) or b"").partition(b"\n")
+    fingerprint = _key_in(first, path.name)
+    for site, key in keys.items():
+        if key.fingerprint == fingerprint:
+            return OwnLedger(site=site, entries=read_ledger(path, key))
+    raise TrustError(
+        f"{path.name} belongs to key {fingerprint[:16]}, which is none of those known here",
+        advice="give the hospital's own key with --keys: its roster, or NAME.pem",
+    )
+
+
+def _key_in(line: bytes, name: str) -> str:
+    try:
+        return str(json.loads(line)["payload"]["key"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise TrustError(f"expected a ledger in {name}") from None
+
+
+def _agrees(case: Case, ledger: OwnLedger) -> Finding:
+    if not case.protocol.private:
+        return not_checkable(
+            _AGREES, why="without privacy rounds are not charged one by one", where=ledger.site
+        )
+    try:
+        known = _check_charges(case, ledger)
+    except TrustError as error:
+        expected = "the same charges in both"
+        return refuted(_AGREES, expected=expected, found=str(error), where=ledger.site)
+    return confirmed(_AGREES, found=f"{known} charges of this study", where=ledger.site)
+
+
+def _check_charges(case: Case, ledger: OwnLedger) -> int:
+    """Every receipt against the ledger, and every charge against the log; how many charges there are."""
+    spends = _of_study(case, ledger, "spend")
+    settles = _of_study(case, ledger, "settle")
+    told = {(one.round, one.attempt): one for one in case.attempts}
+    for moment, one in told.items():
+        word = one.sites.get(ledger.site, SiteWord(refused="not asked"))
+        if word.charged:
+            _check_receipt(one, word, ledger, spends.get(moment), settles.get(moment))
+    for round_, attempt in spends:
+        if (round_, attempt) not in told:
+            raise TrustError(
+                f"the ledger charged round {round_} attempt {attempt}, which the log does not have"
+            )
+        if not told[round_, attempt].sites.get(ledger.site, SiteWord(refused="not asked")).asked:
+            raise TrustError(
+                f"the ledger charged {told[round_, attempt].where}, in which the log says it was not asked"
+            )
+    return len(spends)
+
+
+def _of_study(case: Case, ledger: OwnLedger, kind: str) -> Mapping[Moment, Entry]:
+    return {
+        moment_of(entry.payload): entry
+        for entry in ledger.entries
+        if entry.kind == kind and entry.payload["protocol"] == case.protocol.digest
+    }
+
+
+def _check_receipt(
+    one: Attempt, word: SiteWord, ledger: OwnLedger, spend: Entry | None, settle: Entry | None
+) -> None:
+    if spend is None or spend.payload["base_model"] != one.base_model:
+        raise TrustError(f"{one.where}: the ledger has no charge for it that starts from this model")
+    if word.reply and (settle is None or settle.payload["update"] != word.reply):
+        raise TrustError(f"{one.where}: the ledger released other bytes than the log names, or none")
+    number, head = word.ledger or (0, "")
+    if not number < len(ledger.entries) or ledger.entries[number].hash != head:
+        raise TrustError(f"{one.where}: entry {number} of the ledger is not the one that the receipt names")
+    if number < spend.seq:
+        raise TrustError(f"{one.where}: the receipt was given before the charge")
+
+
+def _witness(case: Case, ledger: OwnLedger) -> Finding:
+    """The last log that the ledger's entries remember to have cosigned."""
+    tree = Tree(entry.line for entry in case.entries)
+    remembered = 0
+    for entry in ledger.entries:
+        if entry.payload.get("protocol") != case.protocol.digest:
+            continue
+        match entry.payload.get("log"):
+            case {"size": int(size), "root": str(root)}:
+                if size > tree.size or tree.root(size).hex() != root:
+                    found = f"another log of {size} lines"
+                    expected = f"these {tree.size} lines or their beginning"
+                    return refuted(_WITNESS, expected=expected, found=found, where=ledger.site)
+                remembered = size
+    if not remembered:
+        return not_checkable(_WITNESS, why="the ledger remembers no log", where=ledger.site)
+    return confirmed(_WITNESS, found=f"{remembered} lines", where=ledger.site)
+
+
+def _lifetime(ledger: OwnLedger, delta: float) -> Finding:
+    claim = f"{_LIFETIME} (pool {ledger.pool!r}) follows from the ledger"
+    spent = ledger.spent()
+    try:
+        shown = lifetime(spent, delta)
+    except PrivacyError as error:
+        return not_checkable(claim, why=str(error), where=ledger.site)
+    return confirmed(claim, found=f"{shown} at delta {delta:g}", where=ledger.site)
+
+
+def lifetime(events: list[DpEvent], delta: float) -> str:
+    """Epsilon of all charges in words, both relations and, with joint noise, both accounts.
+
+    Raises:
+        PrivacyError: It cannot be computed.
+    """
+    joint = any(encode(event)["kind"] == "joint-gaussian-steps" for event in events)
+    parts = []
+    for left in (None, 1) if joint else (None,):
+        added = recompute(events, delta, left=left).epsilon
+        replaced = recompute(events, delta, "replace-one", left=left).epsilon
+        against = " against everybody else" if left else ""
+        parts.append(f"epsilon {added:.3f} (replace one: {replaced:.3f}){against}")
+    return "; ".join(parts)

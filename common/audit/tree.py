@@ -1,0 +1,116 @@
+"""Merkle tree and checkpoints: could the coordinator have shown this log to you alone, or changed it since?
+
+A checkpoint names how many lines there were and their root; the sites cosign it only after they verified that the log
+continues the last one they cosigned. So a log that was rewritten, shortened or forked needs the keys of a quorum of
+sites. The last line, `finish`, says who confirmed the end; nobody can cosign it, and nothing rests on it.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wardround.common.audit.case import Case
+from wardround.common.audit.evidence import LOG
+from wardround.common.audit.verdicts import Finding, confirmed, refuted
+from wardround.common.errors import TrustError
+from wardround.common.learning.study import quorum_of
+from wardround.common.trust.checkpoint import SignedCheckpoint, origin, verify
+from wardround.common.trust.checkpointfile import CHECKPOINTS, COSIGNATURES, read_line
+from wardround.common.trust.identity import PublicKey
+from wardround.common.trust.ledgerfile import split
+from wardround.common.trust.merkle import Tree
+
+_CONSISTENT: Final = "every checkpoint is the coordinator's, of this log as it stands"
+_QUORUM: Final = "a quorum of sites verified and cosigned the log up to its result"
+
+
+_NEWEST: Final = (
+    500  # checkpoints whose signatures are verified; of older ones the root, which is what they say
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covered:
+    """Who cosigned how much.
+
+    Attributes:
+        notes: How many checkpoints there are.
+        signed: Of how many the signatures were verified: the newest.
+        sites: Site -> the largest size that it cosigned; absent where it cosigned none of these.
+    """
+
+    notes: int
+    signed: int
+    sites: Mapping[str, int]
+
+
+def check_tree(case: Case) -> Iterator[Finding]:
+    """Checkpoints against the tree, and the quorum."""
+    try:
+        covered = cover(case)
+    except TrustError as error:
+        yield refuted(_CONSISTENT, expected="checkpoints of this log", found=str(error), where=CHECKPOINTS)
+        return
+    if covered.notes:
+        found = f"{covered.notes} checkpoints; signatures of the newest {covered.signed}"
+        yield confirmed(_CONSISTENT, found=found)
+    yield _quorum(case, covered)
+
+
+def cover(case: Case) -> Covered:
+    """Verify the root of every checkpoint, and the signatures of the newest.
+
+    Raises:
+        TrustError: One cannot be read, is not the coordinator's, or is of another log than this.
+    """
+    tree = Tree(entry.line for entry in case.entries)
+    keys = {key: name for roster in case.rosters.values() for name, key in roster.sites.items()}
+    notes = [*_notes(case, CHECKPOINTS, keys), *_notes(case, COSIGNATURES, ())]
+    for note in notes:
+        _check_root(note, tree)
+    newest = sorted(notes, key=lambda note: -note.checkpoint.size)[:_NEWEST]
+    sites: dict[str, int] = {}
+    for note in newest:
+        for fingerprint in verify(
+            note, origin=_origin(case), coordinator=case.roster.coordinator_key, cosigners=keys
+        ):
+            site = next(name for key, name in keys.items() if key.fingerprint == fingerprint)
+            sites[site] = max(sites.get(site, 0), note.checkpoint.size)
+    return Covered(notes=len(notes), signed=len(newest), sites=sites)
+
+
+def _check_root(note: SignedCheckpoint, tree: Tree) -> None:
+    size = note.checkpoint.size
+    if size > tree.size:
+        raise TrustError(f"a checkpoint of {size} lines, the log has {tree.size}: lines are missing")
+    if tree.root(size) != note.checkpoint.root:
+        raise TrustError(f"the checkpoint of {size} lines has another root than the first {size} lines")
+
+
+def _origin(case: Case) -> str:
+    return origin(case.protocol.study.name, case.protocol.digest)
+
+
+def _notes(case: Case, name: str, parties: Collection[PublicKey]) -> Iterator[SignedCheckpoint]:
+    """The checkpoints of a file. Where its parties are known, nobody else has a line in it."""
+    lines, _ = split(case.evidence.read(name) or b"")
+    known = {_origin(case), *(key.fingerprint for key in parties)}
+    for number, line in enumerate(lines, start=1):
+        note = read_line(line, where=f"{name}, line {number}")
+        if note is None:
+            continue
+        if parties and not known.issuperset(one.name for one in note.signatures):
+            raise TrustError(f"{name}, line {number}: a signature of somebody who is no party")
+        yield note
+
+
+def _quorum(case: Case, covered: Covered) -> Finding:
+    quorum = quorum_of(case.protocol, len(case.roster.site_names))
+    needed = max((e.seq + 1 for e in case.entries if e.kind in ("round", "void", "result")), default=1)
+    sizes = sorted(covered.sites.values(), reverse=True)
+    most = sizes[quorum - 1] if len(sizes) >= quorum else 0
+    names = ", ".join(sorted(site for site, size in covered.sites.items() if size >= needed))
+    if most < needed:
+        found = f"{quorum} sites cosigned {most} lines; all {needed}: {names or 'nobody'}"
+        return refuted(_QUORUM, expected=f"{quorum} sites over {needed} lines", found=found, where=LOG)
+    return confirmed(_QUORUM, found=f"{needed} lines, by {names}")

@@ -1,0 +1,93 @@
+"""All checks of a bundle, in order. Each claim gets its own verdict; a check that cannot go on says why.
+
+    case, findings = verify((Path("bundle"),), keys=(Path("roster.json"),))
+
+Needs neither network, torch nor Flower, and reads every file as if its author meant harm.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from wardround.common.audit.approvals import check_approvals
+from wardround.common.audit.case import Case, open_case
+from wardround.common.audit.evidence import LOG, gather
+from wardround.common.audit.keys import read_keys
+from wardround.common.audit.ledgers import check_ledgers
+from wardround.common.audit.order import check_order
+from wardround.common.audit.replay import check_models
+from wardround.common.audit.spending import check_spending
+from wardround.common.audit.tree import check_tree
+from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
+from wardround.common.audit.words import check_words
+from wardround.common.errors import WardroundError
+
+Check = Callable[[Case], Iterator[Finding]]
+
+_SIGNED: Final = "every line of the log is signed by the coordinator and follows the line before it"
+
+CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+    ("the log is complete and in order", check_order),
+    ("each site approved these terms first", check_approvals),
+    ("the log was shown to everybody alike", check_tree),
+    ("the sites' own words are in the log", check_words),
+    ("the models follow from what was sent", check_models),
+    ("the stated privacy is that of the releases", check_spending),
+    ("the ledgers and the log agree", check_ledgers),
+)
+"""What is claimed where a check cannot be made at all -> the check."""
+
+
+def verify(folders: tuple[Path, ...], keys: tuple[Path, ...] = ()) -> tuple[Case | None, list[Finding]]:
+    """Judge every claim of a study.
+
+    Args:
+        folders: Bundles of the server and of hospitals, about one study.
+        keys: The auditor's own: roster files or PEM files; without them, who signed is not checkable.
+
+    Returns:
+        The study, None where its log cannot be relied on; and the findings in the order of the checks.
+
+    Raises:
+        StorageError: A folder or key file cannot be read, or there is no log in it.
+        TrustError, UsageError: A key file holds no key.
+    """
+    evidence = gather(folders)
+    evidence.need(LOG)
+    own = read_keys(keys, bundles=folders)
+    try:
+        case = open_case(evidence, own)
+    except WardroundError as error:
+        return None, [*evidence.findings, *_broken(error)]
+    return case, [*evidence.findings, *_findings(case)]
+
+
+def _broken(error: WardroundError) -> Iterator[Finding]:
+    yield refuted(_SIGNED, expected="such a log", found=str(error), where=LOG)
+    for claim, _ in CHECKS:
+        yield not_checkable(claim, why="the log cannot be relied on")
+
+
+def _findings(case: Case) -> Iterator[Finding]:
+    yield confirmed(_SIGNED, found=f"{len(case.entries)} lines", where=LOG)
+    yield from case.keys.judge(case.named)
+    for claim, check in CHECKS:
+        yield from guarded(claim, check, case)
+    yield from no_log_shows(case)
+
+
+def guarded(claim: str, check: Check, case: Case) -> Iterator[Finding]:
+    """A check whose own failure is a finding: nothing in a bundle may end an audit."""
+    try:
+        yield from check(case)
+    except WardroundError as error:
+        yield refuted(claim, expected="lines and files that can be read", found=str(error))
+
+
+def no_log_shows(case: Case) -> Iterator[Finding]:
+    """What is true only if somebody tells the truth, or what no record could show."""
+    if case.protocol.private:
+        sites = ", ".join(case.roster.site_names)
+        yield attested("noise was added, drawn fresh from the operating system's randomness", where=sites)
+        yield attested("each patient's influence was limited to the clipping norm", where=sites)
+    yield not_checkable("no data left outside the study", why="a log holds what was logged")

@@ -1,0 +1,79 @@
+"""Checkpoints: a log that was rewritten, forked or shown to too few is found, whoever signed it."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+from tests.auditing import NAMES, NOW, Record, finished, judged, refuted, with_manifest
+from tests.studies import private_protocol
+
+from wardround.common.trust.checkpoint import cosign
+from wardround.common.trust.checkpointfile import checkpoint_line, read_line
+
+QUORUM = "a quorum of sites verified and cosigned the log up to its result"
+CONSISTENT = "every checkpoint is the coordinator's, of this log as it stands"
+
+
+@cache
+def record() -> Record:
+    """An honest record whose study needs two of three sites, made once per process."""
+    return finished(Path(mkdtemp(prefix="audit-tree-")), private_protocol(rounds=2, quorum=2))
+
+
+def test_cosignatures_of_the_quorum_are_enough(tmp_path: Path) -> None:
+    assert refuted(replace(record(), cosigners=NAMES[:2]).hand_over(tmp_path / "bundle")) == {}
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_cosignatures_of_fewer_than_the_quorum_are_not_enough(tmp_path: Path, count: int) -> None:
+    found = refuted(replace(record(), cosigners=NAMES[:count]).hand_over(tmp_path / "bundle"))
+    assert list(found) == [QUORUM]
+    assert "2 sites cosigned 0 lines" in found[QUORUM]
+
+
+def test_cosignatures_that_end_before_the_result_are_not_enough(tmp_path: Path) -> None:
+    sizes = tuple(range(3, len(record().lines) - 1))
+    assert list(refuted(replace(record(), sizes=sizes).hand_over(tmp_path / "bundle"))) == [QUORUM]
+
+
+def test_a_log_rewritten_after_it_was_cosigned_is_found(tmp_path: Path) -> None:
+    honest = record().hand_over(tmp_path / "honest")
+    cosigned = (honest / "checkpoints.jsonl").read_bytes()
+    # The coordinator rewrites what nothing else binds, and signs its whole log anew.
+    rewritten = record().with_line(0, name="another name").hand_over(tmp_path / "bundle")
+    (rewritten / "checkpoints.jsonl").write_bytes(cosigned)
+    with_manifest(rewritten, record().protocol)
+    assert "another root" in refuted(rewritten)[CONSISTENT]
+
+
+def test_a_checkpoint_of_more_lines_than_there_are_says_that_lines_are_missing(tmp_path: Path) -> None:
+    bundle = record().hand_over(tmp_path / "bundle")
+    log = bundle / "study-log.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-2]))
+    with_manifest(bundle, record().protocol)
+    assert "lines are missing" in refuted(bundle)[CONSISTENT]
+
+
+def test_a_cosignature_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
+    bundle = record().hand_over(tmp_path / "bundle")
+    path = bundle / "checkpoints.jsonl"
+    *kept, before, last = path.read_bytes().splitlines()
+    one, two = (read_line(line, where="a test") for line in (before, last))
+    assert one is not None
+    assert two is not None
+    stolen = cosign(record().keys["north"], one.checkpoint, time=NOW)
+    bare = replace(two, signatures=(two.signatures[0], stolen, *two.signatures[2:]))
+    path.write_bytes(b"".join(line + b"\n" for line in (*kept, before, checkpoint_line(bare))))
+    with_manifest(bundle, record().protocol)
+    assert "signature does not belong" in refuted(bundle)[CONSISTENT]
+
+
+def test_an_honest_log_names_its_cosigners(tmp_path: Path) -> None:
+    findings = judged(record().hand_over(tmp_path / "bundle"))
+    (found,) = (one for one in findings if one.claim == QUORUM)
+    assert (found.verdict, found.found) == (
+        "confirmed",
+        f"{len(record().lines) - 1} lines, by north, south, west",
+    )

@@ -1,0 +1,251 @@
+"""A finished study with every key in one hand, so that a test can be any insider: rewrite, sign, cosign, hand over."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.studies import roster_of, small_federation
+
+from wardround.common.audit.verdicts import Finding
+from wardround.common.audit.verify import verify
+from wardround.common.code import package_digest
+from wardround.common.formats import canonical, digest
+from wardround.common.learning.features import FeaturePath
+from wardround.common.learning.released import ReleasedModel
+from wardround.common.privacy.events import encode
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.study.reader import dumps
+from wardround.common.trust.checkpoint import Checkpoint, cosign, origin, sign
+from wardround.common.trust.checkpointfile import HEAD, checkpoint_line
+from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.ledger import read_ledger
+from wardround.common.trust.merkle import Tree
+from wardround.common.trust.signed import text_of
+from wardround.common.trust.statement import APPROVAL, sign_statement
+from wardround.common.trust.studylog import LogEntry, StudyLog, read_log
+from wardround.server.outcome import outcome_of
+from wardround.simulations.federation import coordinator_key, run_federation
+
+NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
+NAMES = ("north", "south", "west")
+
+# Refuses the libraries that are not in the base install, runs one command, and says how long it took.
+_RUN_WITHOUT = """
+import sys, time
+heavy = {"torch", "opacus", "flwr", "pandas", "pyarrow", "ray", "matplotlib", "sklearn", "jinja2"}
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in heavy:
+            raise ImportError(f"{name} is not in the base install")
+sys.meta_path.insert(0, Refused())
+began = time.process_time()
+from wardround.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as done:
+    code = done.code
+print(f"\\n{time.process_time() - began:.2f}", file=sys.stderr)
+sys.exit(code)
+"""
+
+Line = tuple[str, dict[str, object]]
+"""Kind and data of a line; number, chain, time and signature come when it is written."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an auditor gets, and the keys of everybody who made it.
+
+    Attributes:
+        protocol: The study.
+        keys: Name of each party -> its private key.
+        lines: What the log says.
+        files: Name in the bundle -> bytes: all but log, checkpoints and manifest.
+        cosigners: Who cosigns each checkpoint.
+        sizes: Sizes of the log at which there is one; None for one after each line but the first two and the last.
+    """
+
+    protocol: StudyProtocol
+    keys: Mapping[str, SigningKey] = field(repr=False)
+    lines: tuple[Line, ...] = field(repr=False)
+    files: Mapping[str, bytes] = field(repr=False)
+    cosigners: tuple[str, ...] = NAMES
+    sizes: tuple[int, ...] | None = None
+
+    def at(self, kind: str, number: int = 0) -> int:
+        """Place of a line of a kind."""
+        return [place for place, line in enumerate(self.lines) if line[0] == kind][number]
+
+    def with_line(self, place: int, **changes: object) -> "Record":
+        """The same with some fields of one line changed."""
+        kind, data = self.lines[place]
+        changed = (*self.lines[:place], (kind, {**data, **changes}), *self.lines[place + 1 :])
+        return replace(self, lines=changed)
+
+    def with_word(self, place: int, site: str, **changes: object) -> "Record":
+        """The same with some fields of what a line says of one site changed."""
+        sites = self.lines[place][1]["sites"]
+        assert isinstance(sites, dict)
+        return self.with_line(place, sites={**sites, site: {**sites[site], **changes}})
+
+    def without(self, *places: int) -> "Record":
+        """The same without some lines."""
+        kept = tuple(line for place, line in enumerate(self.lines) if place not in places)
+        return replace(self, lines=kept)
+
+    def with_file(self, name: str, data: bytes | None) -> "Record":
+        """The same with another file, or without it."""
+        files = {path: content for path, content in self.files.items() if path != name}
+        return replace(self, files=files if data is None else {**files, name: data})
+
+    def log(self, folder: Path, key: SigningKey | None = None) -> list[LogEntry]:
+        """Write the log, signed by the coordinator or by somebody else."""
+        log = StudyLog(folder / "study-log.jsonl", key or self.keys["coordinator"], clock=lambda: NOW)
+        return [log.append(kind, data) for kind, data in self.lines]
+
+    def hand_over(self, folder: Path, *, signer: SigningKey | None = None) -> Path:
+        """Write the bundle, with a manifest that fits."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        entries = self.log(folder, signer)
+        (folder / "checkpoints.jsonl").write_bytes(self._checkpoints(entries, signer))
+        for name, data in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        return with_manifest(folder, self.protocol)
+
+    def _checkpoints(self, entries: Sequence[LogEntry], signer: SigningKey | None) -> bytes:
+        tree = Tree(entry.line for entry in entries)
+        sizes = range(3, len(entries)) if self.sizes is None else self.sizes
+        lines = [HEAD]
+        for size in sizes:
+            name = origin(self.protocol.study.name, self.protocol.digest)
+            checkpoint = Checkpoint(origin=name, size=size, root=tree.root(size))
+            signed = sign(signer or self.keys["coordinator"], checkpoint)
+            cosigned = [cosign(self.keys[site], checkpoint, time=NOW) for site in self.cosigners]
+            lines.append(checkpoint_line(signed.with_signatures(cosigned)))
+        return b"".join(line + b"\n" for line in lines)
+
+
+def with_manifest(folder: Path, protocol: StudyProtocol) -> Path:
+    """Write the manifest of whatever lies in a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "sha256": digest(path.read_bytes()),
+            "bytes": path.stat().st_size,
+        }
+        for path in paths
+    }
+    facts = {"format": "wardround-audit-bundle", "version": 1, "kind": "simulation", "files": files}
+    facts |= {"study": protocol.study.name, "protocol": protocol.digest, "by": "coordinator"}
+    (folder / "manifest.json").write_text(json.dumps(facts))
+    return folder
+
+
+def finished(root: Path, protocol: StudyProtocol) -> Record:
+    """Run a study to its end with the production coordinator and sites, and gather its record."""
+    federation = small_federation(root, protocol, names=NAMES)
+    model = run_federation(federation)
+    roster = roster_of(federation)
+    keys = {"coordinator": coordinator_key(federation.folder)}
+    keys |= {hospital.name: hospital.office().key for hospital in federation.hospitals}
+    entries = read_log(federation.folder / "study-log.jsonl", roster)
+    files = {
+        "study.toml": dumps(protocol).encode(),
+        "results.json": json.dumps(outcome_of(protocol, roster, entries).as_json()).encode(),
+        "roster.json": json.dumps(roster.to_dict()).encode(),
+    }
+    place = root / "model.safetensors"
+    ReleasedModel(protocol=protocol, parameters=model, path=FeaturePath.from_protocol(protocol, root)).save(
+        place
+    )
+    files["model.safetensors"] = place.read_bytes()
+    for path in sorted((federation.folder / "archive").rglob("*.*")):
+        files[path.relative_to(federation.folder).as_posix()] = path.read_bytes()
+    for hospital in federation.hospitals:
+        files[f"ledgers/{hospital.name}.jsonl"] = (hospital.folder / "ledger/ledger.jsonl").read_bytes()
+    lines = tuple((entry.kind, dict(entry.data)) for entry in entries)
+    return _completed(Record(protocol=protocol, keys=keys, lines=lines, files=files), root)
+
+
+def _completed(record: Record, root: Path) -> Record:
+    """Add what the coordinator does not write yet: approvals and the result."""
+    lines = list(record.lines)
+    if not any(kind == "approval" for kind, _ in lines):
+        lines[2:2] = [_approval(record, site, root) for site in NAMES]
+    if not any(kind == "result" for kind, _ in lines):
+        model = lines[-1][1]["model"]
+        lines.insert(-1, ("result", {"model": model, "rounds": record.protocol.federation.rounds}))
+    return with_results(replace(record, lines=tuple(lines)), root)
+
+
+def _approval(record: Record, site: str, root: Path) -> Line:
+    place = root / f"{site}.jsonl"
+    place.write_bytes(record.files[f"ledgers/{site}.jsonl"])
+    entries = read_ledger(place, record.keys[site].public)
+    reserve = next(entry for entry in entries if entry.kind == "reserve")
+    terms = record.protocol.federation
+    roster = next(data for kind, data in record.lines if kind == "roster")
+    fields = {
+        "site": site,
+        "study": record.protocol.study.name,
+        "protocol": record.protocol.digest,
+        "roster": digest(canonical(roster)),
+        "roster_version": 0,
+        "by": "simulation",
+        "time": reserve.time,
+        "event": encode(record.protocol.event()),
+        "releases": terms.rounds * terms.attempts,
+        "delta": repr(record.protocol.privacy.delta),
+        "ledger": {"seq": reserve.seq, "hash": reserve.hash},
+        "code": package_digest(),
+        "package": "0.1.0",
+    }
+    statement = sign_statement(record.keys[site], APPROVAL, fields)
+    return "approval", {"site": site, "statement": text_of(statement)}
+
+
+def with_results(record: Record, root: Path) -> Record:
+    """The same, with the claim that follows from its log."""
+    folder = root / "rewritten"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    entries = record.log(folder)
+    roster = Roster.from_dict(next(data for kind, data in record.lines if kind == "roster"))
+    claim = outcome_of(record.protocol, roster, entries).as_json()
+    return record.with_file("results.json", json.dumps(claim).encode())
+
+
+def judged(folder: Path, keys: Path | None = None) -> list[Finding]:
+    """All findings on a bundle."""
+    return verify((folder,), (keys,) if keys else ())[1]
+
+
+def refuted(folder: Path) -> dict[str, str]:
+    """Refuted claim -> what was found instead."""
+    return {one.claim: one.found for one in judged(folder) if one.verdict == "refuted"}
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and its processor seconds from the import of its entry point on."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+def base_install(*arguments: str) -> Done:
+    """Run `wardround` in an interpreter that has only what an auditor installs."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN_WITHOUT, *arguments], capture_output=True, text=True, check=False
+    )
+    *err, took = done.stderr.splitlines()
+    return Done(code=done.returncode, out=done.stdout, err="\n".join(err), seconds=float(took))
