@@ -37,6 +37,7 @@ FLOWER = (
     "server.reminding",
     "server.rollcall",
     "server.waiting",
+    "simulations.conformancesite",
     "simulations.grid",
     "simulations.federation",
     "simulations.ray_backend",

@@ -1,0 +1,153 @@
+"""Tests of a release against the law that the protocol promises: each gives a p-value, small for a fault.
+
+A p-value here is exact or an upper bound: under the promised law it falls below a with probability at most a. A check
+fails below `ALPHA`, so a run of at most `MOST_CHECKS` checks refuses correct code with probability at most
+MOST_CHECKS * ALPHA = 9e-4 (Bonferroni), whatever the dependence between its checks.
+
+Two laws are approximations, whose error is measured by simulation in the tests: sums of squares of standardised
+binomial counts against chi-square (conservative for q in [.22, .78], where a binomial has lighter tails than a
+Gaussian), and sums of at least 2,000 products of independent normals against a Gaussian. Noise is rounded to a grid of
+at most 2^-12 standard deviations, which moves a distribution function by less than 1e-4.
+
+Sources: Wilson and Hilferty's chi-square laws as in Johnson, Kotz and Balakrishnan (1994); Kolmogorov (1933);
+Bartlett (1946) for serial correlations; Bonferroni (1936).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+ALPHA: Final = 1e-5
+"""A check fails below this p-value."""
+
+MOST_CHECKS: Final = 90
+"""Checks of a whole run, at most; the run refuses to be longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One property of the installed code.
+
+    Attributes:
+        study: The study in which it was looked at.
+        name: Short and stable, for machines.
+        claim: What must hold, in words.
+        expected, found: Numbers or words, for people.
+        p: Probability of something as far off, under the claim; 1 or 0 where nothing is left to chance.
+    """
+
+    study: str
+    name: str
+    claim: str
+    expected: str
+    found: str
+    p: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim survives."""
+        return self.p >= ALPHA
+
+
+def certain(condition: bool) -> float:
+    """The p-value of a check without chance."""
+    return 1.0 if condition else 0.0
+
+
+def scale_p(squares: float, degrees: int) -> float:
+    """Whether a sum of squares of standard normals fits its chi-square law, two-sided.
+
+    >>> scale_p(1000.0, 1000) > 0.9, scale_p(1000 * 0.98**2, 1000) > 0.01, scale_p(1e5 * 0.98**2, 100_000) < 1e-9
+    (True, True, True)
+    """
+    law = stats.chi2(degrees)
+    return _two_sided(float(law.cdf(squares)), float(law.sf(squares)))
+
+
+def bound_p(norm: float, bound: float, deviation: float, dimensions: int) -> float:
+    """Whether a vector seen through Gaussian noise can be at most `bound` long.
+
+    Args:
+        norm: Length of what was seen.
+        bound: The promised bound, >= 0.
+        deviation: Standard deviation of the noise per coordinate, > 0.
+        dimensions: Coordinates.
+
+    Returns:
+        P(length >= norm) for the longest allowed vector: the noncentral chi-square's upper tail.
+    """
+    return float(stats.ncx2.sf((norm / deviation) ** 2, dimensions, (bound / deviation) ** 2))
+
+
+def mean_p(values: Floats) -> float:
+    """Whether standard normals have mean 0, two-sided."""
+    z = abs(float(values.mean())) * math.sqrt(values.size)
+    return 2 * float(stats.norm.sf(z))
+
+
+def shape_p(values: Floats) -> float:
+    """Whether values are standard normal, by the largest distance of distribution functions."""
+    return float(stats.kstest(values.ravel(), "norm").pvalue)
+
+
+def repeats_p(values: Floats) -> float:
+    """Whether standard normals are uncorrelated at every distance: noise that begins again, shifted or not.
+
+    Args:
+        values: Shape (n,), n >= 2000, in the order in which they were drawn or released.
+
+    Returns:
+        Of the largest circular autocorrelation over all (n - 1) / 2 distances.
+    """
+    odd = values[: values.size - 1 + values.size % 2]  # at even n the middle distance would count pairs twice
+    power = np.abs(np.fft.rfft(odd)) ** 2
+    lags = np.fft.irfft(power, n=odd.size)[1 : odd.size // 2 + 1]
+    return _worst(float(np.abs(lags).max()) / math.sqrt(odd.size), lags.size)
+
+
+def between_p(releases: Floats) -> float:
+    """Whether releases carry independent noise, by the largest correlation of two: shape (releases, n)."""
+    count, size = releases.shape
+    products = releases @ releases.T / math.sqrt(size)
+    pairs = products[np.triu_indices(count, 1)]
+    return _worst(float(np.abs(pairs).max()), pairs.size)
+
+
+def rate_p(included: int, trials: int, rate: float) -> float:
+    """Whether a count is Binomial(trials, rate), exact, two-sided."""
+    law = stats.binom(trials, rate)
+    return _two_sided(float(law.cdf(included)), float(law.sf(included - 1)))
+
+
+def dispersion_p(counts: Counts, trials: int, rate: float) -> float:
+    """Whether independent counts vary like Binomial(trials, rate): less is shuffling, more is sampling in groups."""
+    squares = (counts - trials * rate) ** 2 / (trials * rate * (1 - rate))
+    return scale_p(float(squares.sum()), counts.size)
+
+
+def overlap_p(included: NDArray[np.bool_], rate: float) -> float:
+    """Whether any two rows were chosen independently: shape (rows, n); exact for each pair.
+
+    The number of columns in which both are chosen is Binomial(n, rate^2).
+    """
+    chosen = included.astype(np.int64)
+    rows, size = chosen.shape
+    pairs = (chosen @ chosen.T)[np.triu_indices(rows, 1)]
+    law = stats.binom(size, rate**2)
+    each = np.minimum(law.cdf(pairs), law.sf(pairs - 1))
+    return min(1.0, 2 * float(each.min()) * pairs.size)
+
+
+def _two_sided(below: float, above: float) -> float:
+    return min(1.0, 2 * min(below, above))
+
+
+def _worst(z: float, trials: int) -> float:
+    return min(1.0, 2 * float(stats.norm.sf(z)) * trials)
