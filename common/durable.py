@@ -137,6 +137,15 @@ def cut(path: Path, size: int) -> None:
             os.close(descriptor)
 
 
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What changes whenever a file does: its number, size and time; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 class LockedError(StorageError):
     """Somebody else holds a lock: the one failure of a file that waiting can mend."""
 

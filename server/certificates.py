@@ -1,4 +1,4 @@
-"""The consortium's own certificate authority, and the certificate of its server.
+"""The consortium's own certificate authority, the certificate of its server, and those of its log service's clients.
 
 Hospitals pin the authority with their invite, so no public authority has a say, and the server's certificate can be
 renewed without anything being sent. Connections from this machine itself use the loopback names.
@@ -82,21 +82,52 @@ def issue(authority: Pair, names: Iterable[str], now: datetime) -> Pair:
     Raises:
         TrustError: The authority's files do not belong together, or it has expired.
     """
-    issuer, signer = _load_authority(authority, now)
     names = tuple(dict.fromkeys((*names, *LOOPBACK)))
     key = ec.generate_private_key(ec.SECP256R1())
+    alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
+    signed = _issued(
+        authority, names[0], key.public_key(), now, ExtendedKeyUsageOID.SERVER_AUTH, (alternatives,)
+    )
+    return _pair(signed, key)
+
+
+def issue_client(authority: Pair, name: str, key: ec.EllipticCurvePublicKey, now: datetime) -> bytes:
+    """A certificate (PEM) that opens connections and vouches for no server, valid as long as a server's.
+
+    Args:
+        authority: Who vouches.
+        name: Whose; only for people who look at the certificate.
+        key: Its public key; the private one stays with its owner.
+        now: The clock.
+
+    Raises:
+        TrustError: The authority's files do not belong together, or it has expired.
+    """
+    signed = _issued(authority, name, key, now, ExtendedKeyUsageOID.CLIENT_AUTH, ())
+    return signed.public_bytes(pem.Encoding.PEM)
+
+
+def _issued(
+    authority: Pair,
+    name: str,
+    key: ec.EllipticCurvePublicKey,
+    now: datetime,
+    use: x509.ObjectIdentifier,
+    more: tuple[x509.ExtensionType, ...],
+) -> x509.Certificate:
+    issuer, signer = _load_authority(authority, now)
     end = min(now + SERVER_LIFE, issuer.not_valid_after_utc)
-    builder = _builder(_subject(names[0]), issuer.subject, key.public_key(), now, end)
+    builder = _builder(_subject(name), issuer.subject, key, now, end)
     extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (
-        (x509.SubjectAlternativeName([_alternative(name) for name in names]), False),
+        *((one, False) for one in more),
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (x509.KeyUsage(**{**_NOTHING, "digital_signature": True}), True),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.ExtendedKeyUsage([use]), False),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False),
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
-    return _pair(builder.sign(signer, hashes.SHA256()), key)
+    return builder.sign(signer, hashes.SHA256())
 
 
 def _builder(

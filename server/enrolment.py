@@ -115,7 +115,7 @@ def current_roster(folder: Path | str) -> SignedRoster:
     """
     server = ServerFile.load(folder)
     key = server.key()
-    return Members.read(server, key).roster(server, key.public)
+    return Members.read(server, key.public).roster(server, key.public)
 
 
 def signed_roster(folder: Path | str) -> bytes:
@@ -128,7 +128,7 @@ def signed_roster(folder: Path | str) -> bytes:
     """
     server = ServerFile.load(folder)
     key = server.key()
-    signed = Members.read(server, key).roster(server, key.public)
+    signed = Members.read(server, key.public).roster(server, key.public)
     return seal_roster(key, signed.roster, signed.version)
 
 
@@ -159,7 +159,7 @@ def _changing(folder: Path | str) -> Iterator[tuple[ServerFile, SigningKey, Memb
     server = ServerFile.load(folder)
     key = server.key()
     with exclusive(server.folder / ".enrolment.lock"):
-        yield server, key, Members.read(server, key)
+        yield server, key, Members.read(server, key.public)
 
 
 def _append(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from wardround.common.errors import StudyError, TrustError, UsageError
-from wardround.common.trust.identity import PublicKey, Roster, SigningKey
+from wardround.common.trust.identity import PublicKey, Roster
 from wardround.common.trust.join import JoinRequest
 from wardround.common.trust.ledgerfile import read_bytes
 from wardround.common.trust.rosterfile import SignedRoster, open_roster
@@ -64,20 +64,31 @@ class Members:
             StorageError: It cannot be read, or a newer release wrote it.
         """
         server = ServerFile.load(folder)
-        return cls.read(server, server.key())
+        return cls.read(server, server.key().public)
 
     @classmethod
-    def read(cls, server: ServerFile, key: SigningKey) -> "Members":
-        """The same, where the folder and its key are at hand.
+    def read(cls, server: ServerFile, key: PublicKey) -> "Members":
+        """The same, where the folder and its public key are at hand.
 
         Raises:
             TrustError: A line was changed, moved or removed, or the log is behind the newest roster.
             StorageError: It cannot be read, or a newer release wrote it.
         """
-        found = cls()
-        for entry in read_own_log(server.members, key.public):
-            found = found.after(entry.kind, _read_member(entry, server.members))
+        found = cls.of_log(server.members, key)
         _check_not_behind(server, key, found)
+        return found
+
+    @classmethod
+    def of_log(cls, path: Path, key: PublicKey) -> "Members":
+        """What one log of enrolments says; nobody where there is no file.
+
+        Raises:
+            TrustError: A line was changed, moved or removed.
+            StorageError: It cannot be read, or a newer release wrote it.
+        """
+        found = cls()
+        for entry in read_own_log(path, key):
+            found = found.after(entry.kind, _read_member(entry, path))
         return found
 
     def after(self, kind: str, member: JoinRequest) -> "Members":
@@ -180,13 +191,13 @@ def _read_member(entry: LogEntry, path: Path) -> JoinRequest:
     raise TrustError(f"expected an enrolment, a rotation or a removal in {where}")
 
 
-def _check_not_behind(server: ServerFile, key: SigningKey, found: Members) -> None:
+def _check_not_behind(server: ServerFile, key: PublicKey, found: Members) -> None:
     data = read_bytes(server.roster)
     if data is None:
         return
-    written = open_roster(data, key.public, where=str(server.roster))
+    written = open_roster(data, key, where=str(server.roster))
     behind = written.version > found.version
-    other = written.version == found.version and found.roster(server, key.public).digest != written.digest
+    other = written.version == found.version and found.roster(server, key).digest != written.digest
     if behind or other:
         raise TrustError(
             f"expected at least version {written.version} of the roster in {server.members}, found "

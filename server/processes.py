@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from wardround.common.durable import stamp
 from wardround.common.errors import WardroundError
 from wardround.common.flower.health import healthy
 from wardround.common.flower.places import LinkPlace, environment, superlink_command
@@ -80,7 +81,7 @@ def keep_equal(folder: Path, supervisor: Supervisor) -> None:
     done: object = None
     while not supervisor.ending:
         (link,) = supervisor.standing.processes
-        now = (link.pid, _version(server.members))
+        now = (link.pid, stamp(server.members))
         if link.ready and now != done:
             if _synchronise(folder, server.link_place(), supervisor.say):
                 done = now
@@ -102,12 +103,3 @@ def _synchronise(folder: Path, place: LinkPlace, say: Say) -> bool:
     if changes.removed:
         say(f"may not connect any more: {', '.join(changes.removed)}")
     return True
-
-
-def _version(path: Path) -> tuple[int, int, int]:
-    """What changes whenever a file does."""
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (found.st_ino, found.st_size, found.st_mtime_ns)

@@ -6,6 +6,7 @@
     address = "fl.example.org:8443"
     listen = "0.0.0.0"
     names = []
+    log_port = 8444    (left out: no log service)
 
 The private keys below this folder (identity, certificate authority, server) never leave it; each is made here, for its
 owner only. Assumes that the folder is backed up as a whole, or not at all.
@@ -33,7 +34,13 @@ FORMAT: Final = "wardround-server"
 VERSION: Final = 1
 DEFAULT_PORT: Final = 8443
 
-_KEYS: Final[Mapping[str, Any]] = {"name": str, "address": str, "listen": str, "names": tuple[str, ...]}
+_KEYS: Final[Mapping[str, Any]] = {
+    "name": str,
+    "address": str,
+    "listen": str,
+    "names": tuple[str, ...],
+    "log_port": int,
+}
 _TEMPLATE: Final = """\
 # The coordinator. Hospitals dial `address`; it stands in the invites that were sent.
 format = "{format}"
@@ -56,6 +63,7 @@ class ServerFile:
         host, port: What hospitals dial.
         listen: The address of this machine to listen on.
         names: Further names that the certificate is for.
+        log_port: Where witnesses and auditors follow the studies' logs; 0 for no log service.
     """
 
     folder: Path
@@ -64,6 +72,7 @@ class ServerFile:
     port: int
     listen: str = "0.0.0.0"  # noqa: S104  (hospitals come from outside)
     names: tuple[str, ...] = ()
+    log_port: int = 0
 
     def __post_init__(self) -> None:
         """Refuse names and addresses that cannot be meant.
@@ -75,6 +84,8 @@ class ServerFile:
         split_address(self.address)
         for host in (self.listen, *self.names):
             check_host(host)
+        if not 0 <= self.log_port < 65536 or self.log_port == self.port:
+            raise UsageError(f"expected a log_port below 65536 other than {self.port}, found {self.log_port}")
 
     @classmethod
     def load(cls, folder: Path | str) -> "ServerFile":
@@ -107,6 +118,18 @@ class ServerFile:
     def address(self) -> str:
         """`host:port`, as in the invites."""
         return join_address(self.host, self.port)
+
+    @property
+    def log_address(self) -> str:
+        """`host:port` of the log service.
+
+        Raises:
+            UsageError: There is none.
+        """
+        if not self.log_port:
+            advice = "add `log_port = 8444`, open that port in the firewall, then start `server up` again"
+            raise UsageError(f"no log service is set up in {self.folder / FILE}", advice=advice)
+        return join_address(self.host, self.log_port)
 
     @property
     def identity(self) -> Path:
@@ -142,6 +165,11 @@ class ServerFile:
     def members(self) -> Path:
         """The signed log of who was enrolled, replaced and removed."""
         return self.folder / "members.jsonl"
+
+    @property
+    def witnesses(self) -> Path:
+        """The signed log of outside witnesses and auditors who may follow the studies' logs."""
+        return self.folder / "witnesses.jsonl"
 
     @property
     def roster(self) -> Path:
@@ -268,6 +296,8 @@ def _text(server: ServerFile) -> bytes:
         listen=_toml(server.listen),
         names=_toml(list(server.names)),
     )
+    if server.log_port:
+        text += f"log_port = {server.log_port}  # where witnesses and auditors follow the studies' logs\n"
     return text.encode()
 
 

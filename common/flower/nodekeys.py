@@ -78,6 +78,15 @@ def node_key_pem(line: str) -> bytes:
     return _parsed(line).public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo)
 
 
+def node_public_key(line: str) -> ec.EllipticCurvePublicKey:
+    """The public key of a line.
+
+    Raises:
+        TrustError: It is not an ECDSA P-384 key in OpenSSH's form.
+    """
+    return _parsed(line)
+
+
 def node_key_line(data: bytes) -> str:
     """Read `node_key_pem` back.
 

@@ -115,7 +115,7 @@ def open_request(data: bytes, *, where: str = "the join request") -> JoinRequest
         TrustError: Truncated, changed, or not acceptable.
     """
     found = open_file(data, REQUEST, signer=lambda fields: PublicKey.decode(fields["key"]), where=where)
-    return _read_request(found, where)
+    return read_request(found, where)
 
 
 def seal_invite(key: SigningKey, invite: Invite) -> bytes:
@@ -171,7 +171,7 @@ def read_invite(found: Mapping[str, object], where: str) -> Invite:
                     host=host,
                     port=port,
                     ca=ca,
-                    site=_read_request(site, where),
+                    site=read_request(site, where),
                 )
             except UsageError as error:
                 raise TrustError(f"{where}: {error}", advice=error.advice) from None
@@ -236,7 +236,12 @@ def _coordinator(found: Mapping[str, object], where: str) -> tuple[str, PublicKe
     raise TrustError(f"expected a coordinator with name and key in {where}")
 
 
-def _read_request(found: Mapping[str, object], where: str) -> JoinRequest:
+def read_request(found: Mapping[str, object], where: str) -> JoinRequest:
+    """Read `JoinRequest.to_dict` back.
+
+    Raises:
+        TrustError: A field is not acceptable.
+    """
     match found:
         case {"name": str(name), "key": key, "node_key": str(node_key)}:
             try:

@@ -72,6 +72,10 @@ class Tree:
             node = node_hash(level[-2], level[-1])
         self._levels.append([node])
 
+    def leaf(self, number: int) -> bytes:
+        """The `leaf_hash` of a line that is there, by its number from 0."""
+        return self._levels[0][number]
+
     def root(self, size: int | None = None) -> bytes:
         """The 32-byte root of the first `size` lines; of all by default.
 

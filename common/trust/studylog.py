@@ -173,6 +173,25 @@ def read_own_log(path: Path, key: PublicKey) -> tuple[LogEntry, ...]:
     return tuple(entries)
 
 
+def read_next(line: bytes, keys: Mapping[str, PublicKey], before: LogEntry | None, *, where: str) -> LogEntry:
+    """Verify one further line of a log, for who follows it.
+
+    Args:
+        line: Without its newline.
+        keys: Fingerprint of each party that may sign -> its key.
+        before: The line before; None for the first.
+        where: The log, for messages.
+
+    Raises:
+        TrustError: It was changed, does not follow the one before, or a stranger signed it.
+        StorageError: A newer release wrote it.
+    """
+    entry = _read(line, keys, before, where)
+    if entry.keyid not in keys:
+        raise TrustError(f"{where}, line {entry.seq + 1}: key {entry.keyid[:16]} belongs to nobody known")
+    return entry
+
+
 def _sign(
     key: SigningKey, before: LogEntry | None, kind: str, time: str, data: Mapping[str, object]
 ) -> LogEntry:
