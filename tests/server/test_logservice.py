@@ -1,16 +1,32 @@
-"""The log service over real gRPC and mutual TLS on loopback: proofs, followers, strangers, liars and the impatient."""
+"""The log service over real gRPC and mutual TLS on loopback: proofs, strangers, liars, and calls that mean nothing."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
-from tests.logs import STUDY, Service, Witness, Writer, hub, running, writer
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.enrolling import let_in, request, words_of
+from tests.logs import STUDY, Service, Witness, Writer, hub, key_of, running, writer
 
+from wardround.common.audit import logwire
+from wardround.common.audit.logclient import LaterError, LogClient, ShorterError
 from wardround.common.audit.logwire import Page
-from wardround.common.trust.checkpoint import cosign, verify
-from wardround.common.trust.merkle import verify_consistency, verify_inclusion
+from wardround.common.errors import TrustError, UsageError
+from wardround.common.trust.checkpoint import Checkpoint, cosign, sign, verify
+from wardround.common.trust.join import split_address
+from wardround.common.trust.merkle import Tree, verify_consistency, verify_inclusion
 from wardround.common.trust.signed import utc_now
+from wardround.server.enrolment import remove
+from wardround.server.logclients import Limits
 from wardround.server.serverfile import ServerFile
+from wardround.server.witnesses import admit, withdraw
+
+METHODS = sorted(logwire.REQUESTS)
+GENEROUS = Limits(rate=1e6, burst=1e6, look=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +44,7 @@ def written(server: ServerFile) -> Writer:
 
 @pytest.fixture(scope="module")
 def service(server: ServerFile, written: Writer) -> Iterator[Service]:
-    with running(server) as made:
+    with running(server, GENEROUS) as made:
         yield made
 
 
@@ -37,29 +53,352 @@ def witness(server: ServerFile, tmp_path_factory: pytest.TempPathFactory) -> Wit
     return Witness(server, tmp_path_factory.mktemp("witness"), 50)
 
 
+@pytest.fixture(scope="module")
+def client(service: Service, witness: Witness) -> Iterator[LogClient]:
+    with witness.client(service) as made:
+        yield made
+
+
+def raw(client: LogClient, method: str, data: bytes) -> grpc.StatusCode:
+    """The status of any bytes to any method."""
+    try:
+        if method.endswith("/Follow"):
+            call = client._channel.unary_stream(method)(data, timeout=20)
+            next(iter(call))
+            call.cancel()
+        else:
+            client._channel.unary_unary(method)(data, timeout=20)
+    except grpc.RpcError as error:
+        return error.code()  # type: ignore[attr-defined, no-any-return, unused-ignore]
+    return grpc.StatusCode.OK
+
+
 def test_lines_proofs_and_the_newest_checkpoint_are_served(
-    service: Service, written: Writer, witness: Witness
+    written: Writer, witness: Witness, client: LogClient
 ) -> None:
-    with witness.client() as client:
-        assert client.studies() == {STUDY: 21}
-        signed = client.checkpoint(STUDY)
-        verify(signed, origin=written.origin, coordinator=witness.coordinator)
-        page = client.entries(STUDY, 3, 5)
-        assert page == Page(start=3, lines=tuple(written.lines[3:8]))
-        root = signed.checkpoint.root
-        verify_inclusion(page.lines[0], 3, root, 21, client.inclusion(STUDY, 3, 21))
-        from wardround.common.trust.merkle import Tree
-        verify_consistency(9, Tree(written.lines).root(9), 21, root, client.consistency(STUDY, 9, 21))
+    signed = client.checkpoint(STUDY)
+    verify(signed, origin=written.origin, coordinator=witness.coordinator)
+    page = client.entries(STUDY, 3, 5)
+    assert page == Page(start=3, lines=tuple(written.lines[3:8]))
+    root, tree = signed.checkpoint.root, Tree(written.lines)
+    verify_inclusion(page.lines[0], 3, root, 21, client.inclusion(STUDY, 3, 21))
+    verify_consistency(9, tree.root(9), 21, root, client.consistency(STUDY, 9, 21))
+    assert client.studies()[STUDY] == 21
 
 
-def test_follow_and_cosign(service: Service, written: Writer, witness: Witness) -> None:
-    log = witness.log()
-    with witness.client() as client:
-        for step in client.follow(STUDY, log.size):
-            new = log.take(step)
-            if new:
-                client.cosign(STUDY, new.checkpoint.size, cosign(witness.key, new.checkpoint, time=utc_now()))
-                break
-        signed = client.checkpoint(STUDY)
-        found = verify(signed, origin=written.origin, coordinator=witness.coordinator, cosigners=[witness.key.public])
-        assert len(found) == 1
+def test_a_stream_gives_every_line_and_then_their_checkpoint(written: Writer, client: LogClient) -> None:
+    stream = client.follow(STUDY, 18)
+    assert next(stream) == Page(start=18, lines=tuple(written.lines[18:]))
+    assert next(stream) == client.checkpoint(STUDY)
+    stream.close()
+
+
+def test_what_is_not_there_is_refused(client: LogClient) -> None:
+    for ask in (
+        lambda: client.entries(STUDY, 21, 1),
+        lambda: client.entries(STUDY, 0, 0),
+        lambda: client.inclusion(STUDY, 21, 21),
+        lambda: client.inclusion(STUDY, 0, 22),
+        lambda: client.consistency(STUDY, 3, 22),
+        lambda: client.consistency(STUDY, 3, 2),
+        lambda: next(client.follow(STUDY, 22)),
+    ):
+        with pytest.raises(ShorterError):
+            ask()
+    with pytest.raises(UsageError, match="no study of this name is shown here"):
+        client.checkpoint("other")
+
+
+@pytest.mark.parametrize("name", ["../hub", "..", "/etc", "brca/federation", "", "brca\x00", "x" * 10_000])
+def test_a_name_never_becomes_a_path(client: LogClient, name: str) -> None:
+    with pytest.raises(UsageError, match="no study of this name is shown here"):
+        client.checkpoint(name)
+
+
+@settings(max_examples=40)
+@given(method=st.sampled_from(METHODS), data=st.binary(max_size=200))
+def test_bytes_that_mean_nothing_are_refused_and_nothing_breaks(
+    client: LogClient, method: str, data: bytes
+) -> None:
+    assert raw(client, logwire.path(method), data) == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@settings(max_examples=40)
+@given(
+    method=st.sampled_from(METHODS),
+    fields=st.dictionaries(
+        st.sampled_from(["study", "start", "count", "number", "size", "old", "line", "x"]),
+        st.one_of(
+            st.integers(), st.text(max_size=9), st.booleans(), st.none(), st.just(STUDY), st.lists(st.none())
+        ),
+    ),
+)
+def test_a_request_of_the_wrong_fields_is_refused_by_a_status_that_says_so(
+    client: LogClient, method: str, fields: dict[str, object]
+) -> None:
+    code = raw(client, logwire.path(method), logwire.canonical(fields))
+    said_no = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE}
+    assert code in said_no | {grpc.StatusCode.OK}
+    if set(fields) != set(logwire.REQUESTS[method]):
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_long_request_is_not_read(client: LogClient) -> None:
+    data = logwire.request("Cosign", study=STUDY, size=21, line="x" * logwire.LARGEST_REQUEST)
+    assert raw(client, logwire.path("Cosign"), data) == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/wardround.log.v1.Log/Append",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/grpc.health.v1.Health/Watch",
+        "/flwr.proto.Fleet/PullMessages",
+    ],
+)
+def test_nothing_else_is_offered(client: LogClient, method: str) -> None:
+    assert raw(client, method, b"") == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_health_is_told(client: LogClient) -> None:
+    check = client._channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=HealthCheckRequest.SerializeToString,
+        response_deserializer=HealthCheckResponse.FromString,
+    )
+    for name in ("", logwire.SERVICE):
+        assert check(HealthCheckRequest(service=name)).status == HealthCheckResponse.SERVING
+    assert raw(client, "/grpc.health.v1.Health/Check", b"\xff") == grpc.StatusCode.INVALID_ARGUMENT
+    unknown = HealthCheckRequest(service="x").SerializeToString()
+    assert raw(client, "/grpc.health.v1.Health/Check", unknown) == grpc.StatusCode.NOT_FOUND
+
+
+def test_noise_on_the_port_changes_nothing(service: Service, client: LogClient) -> None:
+    for noise in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\xff\xff" + b"A" * 5000,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ):
+        with socket.create_connection(split_address(service.address), timeout=10) as line:
+            line.sendall(noise)
+    assert client.studies()[STUDY] == 21
+
+
+def test_nobody_without_a_certificate_is_served(server: ServerFile, service: Service) -> None:
+    trusting = grpc.ssl_channel_credentials(root_certificates=server.ca.read_bytes())
+    assert stranger(service.address, trusting) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_certificate_of_another_authority_opens_nothing(
+    server: ServerFile, service: Service, tmp_path: Path
+) -> None:
+    other = hub(tmp_path / "other")
+    mallory = Witness(other, tmp_path / "mallory", 66)
+    with (
+        LogClient(
+            server.log_address, mallory.given_with(ca=server.ca.read_text()), mallory.node_key
+        ) as client,
+        pytest.raises(LaterError),
+    ):
+        client.studies()
+
+
+def test_the_servers_own_certificate_opens_nothing(server: ServerFile, service: Service) -> None:
+    """It is for a server: whoever steals it can pretend to be the service, and follows no log."""
+    mine = grpc.ssl_channel_credentials(
+        server.ca.read_bytes(), server.certificate_key.read_bytes(), server.certificate.read_bytes()
+    )
+    assert stranger(service.address, mine) == grpc.StatusCode.UNAVAILABLE
+
+
+def stranger(address: str, credentials: grpc.ChannelCredentials) -> grpc.StatusCode:
+    with grpc.secure_channel(address, credentials) as channel:
+        try:
+            channel.unary_unary(logwire.path("Studies"))(b"{}", timeout=20)
+        except grpc.RpcError as error:
+            return error.code()  # type: ignore[attr-defined, no-any-return, unused-ignore]
+    return grpc.StatusCode.OK
+
+
+def test_a_member_follows_with_the_keys_it_is_enrolled_with(
+    server: ServerFile, service: Service, tmp_path: Path
+) -> None:
+    data = request("east", 31)
+    let_in(server, data)
+    member = Witness(server, tmp_path, 31, name="east")
+    with member.client(service) as client:
+        assert client.studies()[STUDY] == 21
+        remove(server.folder, "east")
+        with pytest.raises(TrustError, match="belongs to nobody who may follow the log now"):
+            client.studies()
+
+
+def test_a_witness_that_was_taken_out_is_refused_at_once_and_its_stream_ends(
+    server: ServerFile, written: Writer, tmp_path: Path
+) -> None:
+    gone = Witness(server, tmp_path, 52)
+    with running(server, Limits(look=0.05, stall=0.2)) as service, gone.client(service) as client:
+        stream = client.follow(STUDY, 0)
+        next(stream), next(stream)
+        withdraw(server.folder, gone.name)
+        with pytest.raises(TrustError, match="belongs to nobody who may follow the log now"):
+            next(stream)
+        with pytest.raises(TrustError, match="belongs to nobody who may follow the log now"):
+            client.checkpoint(STUDY)
+
+
+def test_new_keys_take_the_place_of_old_ones(server: ServerFile, service: Service, tmp_path: Path) -> None:
+    old = Witness(server, tmp_path / "old", 53)
+    data = request(old.name, 53, node=54)
+    with pytest.raises(TrustError, match="enrolled with another node key"):
+        admit(server.folder, data, words=words_of(data))
+    admit(server.folder, data, words=words_of(data), replace=old.name)
+    with old.client(service) as client, pytest.raises(TrustError, match="belongs to nobody"):
+        client.studies()
+
+
+def test_a_cosignature_is_kept_and_shown_once(server: ServerFile, tmp_path: Path) -> None:
+    made = writer(server, study="kept")
+    signed = made.sign()
+    witness = Witness(server, tmp_path, 55)
+    first = cosign(witness.key, signed.checkpoint, time=utc_now())
+    with running(server, GENEROUS) as service, witness.client(service) as client:
+        client.cosign("kept", 1, first)
+        client.cosign("kept", 1, cosign(witness.key, signed.checkpoint, time=utc_now()))
+        assert client.checkpoint("kept") == signed.with_signatures([first])
+    lines = (made.folder / "cosignatures.jsonl").read_bytes().splitlines()
+    assert len(lines) == 2  # the format, and the one
+    with running(server, GENEROUS) as service, witness.client(service) as client:
+        assert client.checkpoint("kept") == signed.with_signatures([first])
+
+
+def test_nobody_cosigns_for_another_or_for_what_is_not_shown(
+    server: ServerFile, service: Service, written: Writer, client: LogClient
+) -> None:
+    checkpoint = client.checkpoint(STUDY).checkpoint
+    other = Checkpoint(origin=checkpoint.origin, size=21, root=Tree([b"x"]).root())
+    for line in (
+        cosign(key_of(51), checkpoint, time=utc_now()),
+        cosign(key_of(50), other, time=utc_now()),
+        sign(key_of(50), checkpoint).signatures[0],
+    ):
+        with pytest.raises(TrustError, match="INVALID_ARGUMENT"):
+            client.cosign(STUDY, 21, line)
+    with pytest.raises(UsageError, match="no such checkpoint is shown"):
+        client.cosign(STUDY, 20, cosign(key_of(50), checkpoint, time=utc_now()))
+    assert not (written.folder / "cosignatures.jsonl").exists()
+
+
+def test_what_is_not_signed_yet_or_torn_is_not_shown(server: ServerFile, tmp_path: Path) -> None:
+    made = writer(server, study="torn")
+    witness = Witness(server, tmp_path, 56)
+    with running(server, GENEROUS) as service, witness.client(service) as client:
+        with pytest.raises(UsageError, match="no such checkpoint"):
+            client.checkpoint("torn")
+        made.sign()
+        made.add(1)
+        until_size(service, "torn", 1)
+        whole = made.lines
+        with (made.folder / "study-log.jsonl").open("ab") as file:
+            file.write(b'{"payload":"half of a li')
+        checkpoint = Checkpoint(
+            origin=made.origin, size=3, root=Tree([*whole, b'{"payload":"half of a li']).root()
+        )
+        with (made.folder / "checkpoints.jsonl").open("ab") as file:
+            file.write(b'{"note":"' + sign(made.signer, checkpoint).encode()[:40])
+        service.look_now()
+        assert client.studies()["torn"] == 1
+        with pytest.raises(ShorterError):
+            client.entries("torn", 1, 1)
+
+
+def test_a_log_that_was_changed_is_never_shown_again(server: ServerFile, tmp_path: Path) -> None:
+    made = writer(server, study="changed")
+    made.add(3)
+    made.sign()
+    witness = Witness(server, tmp_path, 57)
+    path = made.folder / "study-log.jsonl"
+    good = path.read_bytes()
+    with running(server, GENEROUS) as service, witness.client(service) as client:
+        assert client.studies()["changed"] == 4
+        path.write_bytes(good.replace(b"A", b"B"))
+        with pytest.raises(TrustError, match="the files of this log were changed") as caught:
+            client.entries("changed", 0, 4)
+        assert str(server.folder) not in str(caught.value)
+        path.write_bytes(good[:100])
+        service.look_now()
+        path.write_bytes(good)
+        service.look_now()
+        with pytest.raises(TrustError, match="the files of this log were changed"):
+            client.checkpoint("changed")
+        assert "changed" not in client.studies()
+    assert any("is shorter than it was" in line for line in service.said)
+
+
+def test_a_checkpoint_of_other_lines_is_not_shown(server: ServerFile, tmp_path: Path) -> None:
+    made = writer(server, study="other-lines")
+    made.sign()
+    (made.folder / "study-log.jsonl").write_bytes(b"{}\n")
+    witness = Witness(server, tmp_path, 58)
+    with (
+        running(server, GENEROUS) as service,
+        witness.client(service) as client,
+        pytest.raises(TrustError, match="the files of this log were changed"),
+    ):
+        client.checkpoint("other-lines")
+    assert any("is not the log that its checkpoint of 1 lines covers" in line for line in service.said)
+
+
+def test_a_client_that_asks_too_often_waits_and_others_do_not(server: ServerFile, tmp_path: Path) -> None:
+    hasty, calm = Witness(server, tmp_path / "a", 59), Witness(server, tmp_path / "b", 60)
+    with (
+        running(server, Limits(rate=0.001, burst=5)) as service,
+        hasty.client(service) as one,
+        calm.client(service) as other,
+    ):
+        for _ in range(5):
+            one.studies()
+        with pytest.raises(LaterError, match="too many calls"):
+            one.studies()
+        other.studies()
+
+
+def test_a_client_follows_only_so_many_streams_at_a_time(
+    server: ServerFile, written: Writer, tmp_path: Path
+) -> None:
+    greedy, calm = Witness(server, tmp_path / "a", 61), Witness(server, tmp_path / "b", 62)
+    with (
+        running(server, Limits(streams=2, look=0.05)) as service,
+        greedy.client(service) as one,
+        calm.client(service) as other,
+    ):
+        streams = [one.follow(STUDY, 0) for _ in range(2)]
+        for stream in streams:
+            next(stream)
+        with pytest.raises(LaterError, match="too many streams"):
+            next(one.follow(STUDY, 0))
+        assert isinstance(next(other.follow(STUDY, 0)), Page)
+        streams[0].close()
+        assert isinstance(next(again(one)), Page)
+
+
+def again(client: LogClient) -> Iterator[object]:
+    """A stream, once the service noticed that another one ended."""
+    for _ in range(100):
+        stream = client.follow(STUDY, 0)
+        try:
+            first = next(stream)
+        except LaterError:
+            continue
+        yield first
+        return
+
+
+def until_size(service: Service, study: str, size: int) -> None:
+    for _ in range(200):
+        service.look_now()
+        if service.calls.sizes().get(study) == size:
+            return
+    raise AssertionError(f"{study} never had {size} lines: {service.calls.sizes()}")
