@@ -186,9 +186,9 @@ class LogService:
                 async for message in self._steps(call, context):
                     await asyncio.wait_for(context.write(message), self._limits.stall)
             except TimeoutError:
-                raise _Refusal(
-                    _Code.RESOURCE_EXHAUSTED, "this client did not read; resume from any line"
-                ) from None
+                # No status can follow a message that is stuck: leaving without one resets the stream and frees it.
+                self._say(f"{call.client.name} did not read and was dropped")
+                raise asyncio.CancelledError from None
             finally:
                 account.streams -= 1
 

@@ -66,7 +66,7 @@ def admit(
     asked = open_request(request)
     confirm(words, asked.key.fingerprint, whose=asked.name)
     server = ServerFile.load(folder)
-    key = server.key()
+    address, key = server.log_address, server.key()
     with exclusive(server.folder / ".enrolment.lock"):
         members = Members.read(server, key.public)
         if members.sites.get(asked.name) != asked:
@@ -77,7 +77,7 @@ def admit(
                 StudyLog(server.witnesses, key, clock=clock).append(kind, asked.to_dict())
         path = _pass_path(server, asked.name)
         make_folder(path.parent)
-        write_atomic(path, seal_pass(key, _pass(server, key.public, asked, clock())))
+        write_atomic(path, seal_pass(key, _pass(server, key.public, address, asked, clock())))
     return path
 
 
@@ -111,7 +111,7 @@ def _check_apart(server: ServerFile, key: SigningKey, members: Members, asked: J
         )
 
 
-def _pass(server: ServerFile, key: PublicKey, witness: JoinRequest, now: datetime) -> LogPass:
+def _pass(server: ServerFile, key: PublicKey, address: str, witness: JoinRequest, now: datetime) -> LogPass:
     try:
         authority = Pair(certificate=server.ca.read_bytes(), key=server.ca_key.read_bytes())
     except OSError as error:
@@ -123,7 +123,7 @@ def _pass(server: ServerFile, key: PublicKey, witness: JoinRequest, now: datetim
     return LogPass(
         coordinator=server.name,
         coordinator_key=key,
-        address=server.log_address,
+        address=address,
         ca=authority.certificate.decode("ascii"),
         certificate=certificate.decode("ascii"),
         witness=witness,

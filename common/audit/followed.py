@@ -2,7 +2,7 @@
 
     DIR/study-log.jsonl    the lines, as far as a verified checkpoint covers them
     DIR/checkpoint.note    the newest checkpoint that was verified: what this witness remembers
-    DIR/fork-SIZE.note     a checkpoint that the coordinator signed and that contradicts the lines above: evidence
+    DIR/refused-SIZE.note  a checkpoint that the service showed when lines or checkpoint were refused: evidence
 
 The lines are durable before the checkpoint is, and the checkpoint before anybody is told of it. So after a crash at any
 byte the copy is at least as long as what was cosigned, and following goes on from there.
@@ -43,6 +43,7 @@ class FollowedLog:
         cosigners: Name of a party -> its key, whose cosignatures are checked.
 
     Attributes:
+        study: Name of the study.
         size: Number of lines that were verified.
         remembered: The newest checkpoint that was verified; None before the first.
 
@@ -56,7 +57,7 @@ class FollowedLog:
     ) -> None:
         make_folder(folder)
         self._folder = folder
-        self._study = study
+        self.study = study
         self._coordinator = coordinator
         self._cosigners = dict(cosigners)
         self._tree = Tree()
@@ -115,6 +116,14 @@ class FollowedLog:
         )
         return tuple(name for name, key in self._cosigners.items() if key.fingerprint in found)
 
+    def set_aside(self, signed: SignedCheckpoint) -> None:
+        """Keep a checkpoint as evidence: of a fork, or of a log whose lines were refused.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        write_atomic(self._folder / f"refused-{signed.checkpoint.size}.note", signed.encode())
+
     def _add(self, line: bytes) -> None:
         keys = {key.fingerprint: key for key in (self._coordinator, *self._cosigners.values())}
         entry = read_next(line, keys, self._last, where="the log")
@@ -125,10 +134,10 @@ class FollowedLog:
 
     def _name_in(self, first: LogEntry) -> str:
         match first.kind, dict(first.data):
-            case "protocol", {"name": str(name), "digest": str(digest)} if name == self._study:
+            case "protocol", {"name": str(name), "digest": str(digest)} if name == self.study:
                 return origin(name, digest)
         raise TrustError(
-            f"expected a log that begins with the protocol of {self._study!r:.80}, found another one"
+            f"expected a log that begins with the protocol of {self.study!r:.80}, found another one"
         )
 
     def _check(self, signed: SignedCheckpoint) -> None:
@@ -142,7 +151,7 @@ class FollowedLog:
                 advice="the log service withholds lines that its coordinator signed: ask the coordinator",
             )
         if self._tree.root(checkpoint.size) != checkpoint.root:
-            write_atomic(self._folder / f"fork-{checkpoint.size}.note", signed.encode())
+            self.set_aside(signed)
             raise TrustError(
                 f"the coordinator signed two different logs of {checkpoint.size} lines: these lines have another root",
                 advice=_KEEP,

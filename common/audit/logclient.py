@@ -4,7 +4,7 @@ Connections are TLS in both directions: the service shows a certificate of the a
 its own. The private key is the node key, which authenticates a connection and signs nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -107,7 +107,7 @@ class LogClient:
         """Hand a cosignature over."""
         self._ask("Cosign", study=study, size=size, line=line.line.removesuffix("\n"))
 
-    def follow(self, study: str, start: int) -> Iterator[Page | SignedCheckpoint]:
+    def follow(self, study: str, start: int) -> Generator[Page | SignedCheckpoint, None, None]:
         """Lines from `start` and checkpoints, as they come, without end; nothing is verified.
 
         Raises:

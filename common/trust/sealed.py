@@ -26,6 +26,7 @@ _KIND_NAMES: Final = {
     "wardround-signed-roster": "a signed roster (roster.json, from the coordinator)",
     "wardround-consortium": "a hospital's consortium.json, which is not for sending",
     "wardround-roster": "a roster without a signature",
+    "wardround-log-pass": "a pass for a log service (from the coordinator, for one witness)",
     "wardround-bundle": "a study bundle (NAME.wardround, from the coordinator)",
 }
 

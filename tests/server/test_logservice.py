@@ -9,13 +9,15 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.enrolling import key as key_of
 from tests.enrolling import let_in, request, words_of
-from tests.logs import STUDY, Service, Witness, Writer, hub, key_of, running, writer
+from tests.logs import STUDY, Service, Witness, Writer, hub, running, writer
 
 from wardround.common.audit import logwire
 from wardround.common.audit.logclient import LaterError, LogClient, ShorterError
 from wardround.common.audit.logwire import Page
 from wardround.common.errors import TrustError, UsageError
+from wardround.common.formats import canonical
 from wardround.common.trust.checkpoint import Checkpoint, cosign, sign, verify
 from wardround.common.trust.join import split_address
 from wardround.common.trust.merkle import Tree, verify_consistency, verify_inclusion
@@ -136,7 +138,7 @@ def test_bytes_that_mean_nothing_are_refused_and_nothing_breaks(
 def test_a_request_of_the_wrong_fields_is_refused_by_a_status_that_says_so(
     client: LogClient, method: str, fields: dict[str, object]
 ) -> None:
-    code = raw(client, logwire.path(method), logwire.canonical(fields))
+    code = raw(client, logwire.path(method), canonical(fields))
     said_no = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE}
     assert code in said_no | {grpc.StatusCode.OK}
     if set(fields) != set(logwire.REQUESTS[method]):
@@ -301,6 +303,7 @@ def test_what_is_not_signed_yet_or_torn_is_not_shown(server: ServerFile, tmp_pat
         made.add(1)
         until_size(service, "torn", 1)
         whole = made.lines
+        signed_before = (made.folder / "checkpoints.jsonl").read_bytes()
         with (made.folder / "study-log.jsonl").open("ab") as file:
             file.write(b'{"payload":"half of a li')
         checkpoint = Checkpoint(
@@ -312,6 +315,12 @@ def test_what_is_not_signed_yet_or_torn_is_not_shown(server: ServerFile, tmp_pat
         assert client.studies()["torn"] == 1
         with pytest.raises(ShorterError):
             client.entries("torn", 1, 1)
+        again = Writer(made.folder, made.signer, study="torn")  # which cuts the torn line off
+        again.add(1)
+        (made.folder / "checkpoints.jsonl").write_bytes(signed_before)
+        again.sign()
+        until_size(service, "torn", 3)
+        assert client.entries("torn", 0, 9).lines == tuple(again.lines)
 
 
 def test_a_log_that_was_changed_is_never_shown_again(server: ServerFile, tmp_path: Path) -> None:
