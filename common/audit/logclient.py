@@ -42,6 +42,24 @@ class ShorterError(TrustError):
     """The log of the service is shorter than what was asked for."""
 
 
+def credentials(given: LogPass, node_key: Path) -> grpc.ChannelCredentials:
+    """TLS in both directions.
+
+    Args:
+        given: The pass.
+        node_key: The file of the private node key.
+
+    Raises:
+        StorageError: The key cannot be read.
+        TrustError: It is none.
+    """
+    return grpc.ssl_channel_credentials(
+        root_certificates=given.ca.encode(),
+        private_key=_private_key(node_key),
+        certificate_chain=given.certificate.encode(),
+    )
+
+
 class LogClient:
     """A connection to a log service; a context manager.
 
@@ -57,12 +75,7 @@ class LogClient:
 
     def __init__(self, address: str, given: LogPass, node_key: Path) -> None:
         self.address = address
-        credentials = grpc.ssl_channel_credentials(
-            root_certificates=given.ca.encode(),
-            private_key=_private_key(node_key),
-            certificate_chain=given.certificate.encode(),
-        )
-        self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
+        self._channel = grpc.secure_channel(address, credentials(given, node_key), options=_OPTIONS)
 
     def __enter__(self) -> Self:
         return self
