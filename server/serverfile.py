@@ -41,6 +41,7 @@ _KEYS: Final[Mapping[str, Any]] = {
     "names": tuple[str, ...],
     "log_port": int,
 }
+_NO_LOG: Final = "add `log_port = 8444`, open that port in the firewall, then start `server up` again"
 _TEMPLATE: Final = """\
 # The coordinator. Hospitals dial `address`; it stands in the invites that were sent.
 format = "{format}"
@@ -51,6 +52,7 @@ address = {address}
 listen = {listen}  # the address of this machine to listen on; "0.0.0.0" for all
 names = {names}  # further names of this machine; then: wardround server init DIR --renew-certificate
 """
+_LOG_LINE: Final = "log_port = {}  # where witnesses and auditors follow the studies' logs\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +129,7 @@ class ServerFile:
             UsageError: There is none.
         """
         if not self.log_port:
-            advice = "add `log_port = 8444`, open that port in the firewall, then start `server up` again"
-            raise UsageError(f"no log service is set up in {self.folder / FILE}", advice=advice)
+            raise UsageError(f"no log service is set up in {self.folder / FILE}", advice=_NO_LOG)
         return join_address(self.host, self.log_port)
 
     @property
@@ -281,24 +282,14 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(
-            f"could not make {folder}: {error.strerror or error}",
-            advice="choose a folder that you may write to",
-        ) from error
+        advice = "choose a folder that you may write to"
+        raise StorageError(f"could not make {folder}: {error.strerror or error}", advice=advice) from error
 
 
 def _text(server: ServerFile) -> bytes:
-    text = _TEMPLATE.format(
-        format=FORMAT,
-        version=VERSION,
-        name=_toml(server.name),
-        address=_toml(server.address),
-        listen=_toml(server.listen),
-        names=_toml(list(server.names)),
-    )
-    if server.log_port:
-        text += f"log_port = {server.log_port}  # where witnesses and auditors follow the studies' logs\n"
-    return text.encode()
+    named = {name: _toml(getattr(server, name)) for name in ("name", "address", "listen")}
+    text = _TEMPLATE.format(format=FORMAT, version=VERSION, names=_toml(list(server.names)), **named)
+    return (text + (_LOG_LINE.format(server.log_port) if server.log_port else "")).encode()
 
 
 def _toml(value: object) -> str:
