@@ -18,7 +18,9 @@ from wardround.common.flower.places import LinkPlace, environment, superlink_com
 from wardround.common.flower.version import require_supported
 from wardround.common.processes import Program, Supervisor, end_on_signals
 from wardround.common.processfile import only_one
+from wardround.common.trust.certcheck import check_server_certificate
 from wardround.common.trust.keyfile import PASSPHRASE
+from wardround.common.trust.signed import utc_now
 from wardround.server.enrolment import members
 from wardround.server.serverfile import ServerFile
 
@@ -41,10 +43,12 @@ def up(folder: Path, *, say: Say) -> None:
         UsageError: Flower has another version.
         StudyError: The folder is up already, or the SuperLink ended again and again.
         StorageError: Something cannot be read or written.
+        TrustError: The members' log was changed, or hospitals would refuse the server's certificate.
     """
     require_supported()
     server = ServerFile.load(folder)
     members(folder)  # a damaged log is said now, not in a thread later
+    _check_certificate(server)
     place = server.link_place()
     with only_one(place.home, UP):
         place.prepare()
@@ -55,6 +59,13 @@ def up(folder: Path, *, say: Say) -> None:
         keeper = threading.Thread(target=keep_equal, args=(folder, supervisor), daemon=True)
         keeper.start()
         supervisor.run()
+
+
+def _check_certificate(server: ServerFile) -> None:
+    """An expired certificate is named here; from far away it looks like a network that is down."""
+    shown, ca = server.certificate.read_bytes(), server.ca.read_bytes()
+    where = str(server.certificate)
+    check_server_certificate(shown, ca, host=server.host, now=utc_now(), where=where)
 
 
 def programs(place: LinkPlace) -> tuple[Program]:

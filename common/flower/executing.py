@@ -105,7 +105,7 @@ def run_task(app: ClientApp, token: str, desk: Desk) -> None:
         heartbeat(client, stop),
     ):
         task = fetch(client)
-        send_reply(client, _reply(app, task), task.context)
+        send_reply(client, _reply(app, task), task.context, asked=task.message)
         close_task(client, COMPLETED)
         desk.task.unlink(missing_ok=True)
 

@@ -1,7 +1,8 @@
 """Private names of Flower's ClientApp side: one message for one forked child, and its reply. Verified: flwr 1.41.
 
 Guarantees:
-    An error leaves as one of two constants; no text of an exception and no state of Flower's leaves at all.
+    An error leaves as one of two constants; no text of an exception and no state of Flower's leaves at all. How long a
+    hospital computed is not sent along.
 """
 
 from dataclasses import dataclass
@@ -62,8 +63,13 @@ def fetch(client: RuntimeHttpClient) -> ClientTask:
     return ClientTask(message=message, context=context, bundle=bundle.content)
 
 
-def send_reply(client: RuntimeHttpClient, reply: Message, context: Context) -> None:
-    """Hand a reply to the SuperNode."""
+def send_reply(client: RuntimeHttpClient, reply: Message, context: Context, *, asked: Message) -> None:
+    """Hand a reply to the SuperNode, with the times of the message that it answers.
+
+    Flower would send along when the reply was made and the time to live that then was left, to a microsecond: how long
+    the hospital computed.
+    """
+    reply.metadata.created_at, reply.metadata.ttl = asked.metadata.created_at, asked.metadata.ttl
     stock.push_message(client, reply, context)
 
 

@@ -9,17 +9,23 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
-from wardround.common.errors import WardroundError
+from wardround.common.doctor import examine
+from wardround.common.errors import TrustError, WardroundError
 from wardround.common.flower.lifeline import end_with_supervisor
 from wardround.common.flower.places import LOOPBACK, NodePlace, settle
 from wardround.common.flower.plainlog import plain_log
 from wardround.common.flower.version import require_supported
+from wardround.common.machinechecks import server_reached
+from wardround.common.trust.signed import utc_now
 
+_HOPELESS: Final = ("certificate", "clock")  # what no retry mends, and Flower names badly or not at all
 _log = logging.getLogger("wardround.supernode")
-_ADVICE = (
+_ADVICE: Final = (
     "The SuperNode ended. If it could not be activated: the coordinator has not enrolled this site's node key, or"
     " a SuperNode with the same key was online within the last minute, or this computer's clock is wrong."
 )
@@ -36,10 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require_supported()
         place.desk.prepare()
         settle(place.home)
+        check_promising(place)
         return _run(place)
     except WardroundError as error:
         print(error.diagnostics(), file=sys.stderr)
         return error.exit_code
+
+
+def check_promising(place: NodePlace, *, now: Callable[[], datetime] = utc_now) -> None:
+    """Say what the coordinator's server would refuse or this side must: a clock or a certificate that is wrong.
+
+    A server that is not there says nothing about either; the SuperNode waits for it.
+
+    Args:
+        place: Where the SuperNode stands.
+        now: This computer's clock.
+
+    Raises:
+        TrustError: Naming it.
+    """
+    host, _, port = place.superlink.rpartition(":")
+    ca = place.ca.read_text(encoding="ascii") if place.ca.is_file() else ""
+    for found in examine(server_reached(host.strip("[]"), int(port), ca, now=now)):
+        if found.state == "fault" and found.check in _HOPELESS:
+            raise TrustError(found.found, advice=found.advice)
 
 
 def _run(place: NodePlace) -> int:

@@ -3,29 +3,25 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from flwr.app import Context, Message, Metadata, RecordDict
-from flwr.app.message import make_message, remove_content_from_message
-from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.app import Context, Message
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
-    DeactivateNodeRequest,
-    PullMessagesRequest,
-    PushMessagesRequest,
     RegisterNodeFleetRequest,
 )
-from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.serverapp import Grid
-from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
-from tests.flowerline import Line, ask, certificates, line
+from tests.flowerline import Line, ask, certificates, free_port, line
+from tests.rawnode import RawNode, forged, raw_node
 
 from wardround.common.errors import StudyError, TrustError
 from wardround.common.flower.internals_calls import LOCAL_HEADER, healthy, local_secret
@@ -34,6 +30,7 @@ from wardround.common.flower.nodekeys import new_node_key
 from wardround.common.flower.nodes import Changes, register, registered, synchronise, unregister
 from wardround.common.flower.places import LinkPlace
 from wardround.common.flower.records import pack
+from wardround.common.flower.supernode import check_promising
 
 CLOSED = (
     "/v1/runtime/acquire-task",
@@ -59,69 +56,13 @@ def call(link: Line, path: str, **named: object) -> int:
         return client.post(f"https://{link.place.loopback}{path}", **named).status_code  # type: ignore[arg-type]
 
 
-class RawNode:
-    """A node that speaks Flower's Fleet API directly, and may lie."""
-
-    def __init__(self, link: Line, name: str) -> None:
-        self.number = link.enrol(name)
-        key = load_ssh_private_key(link.node_place(name).key.read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        self.public = public_key_to_bytes(key.public_key())
-        self.client = FleetHttpClient.from_server_address(
-            link.place.loopback,
-            False,
-            link.place.ca.read_bytes(),
-            interceptors=[NodeAuthHttpInterceptor(key, key.public_key())],
-        )
-        self.node = NodeProto(node_id=self.number)
-        self.client.ActivateNode(ActivateNodeRequest(public_key=self.public, heartbeat_interval=30))
-
-    def pull(self) -> list[Message]:
-        """What waits for this node."""
-        waiting = self.client.PullMessages(PullMessagesRequest(node=self.node)).messages_list
-        return [message_from_proto(one) for one in waiting]
-
-    def push(self, message: Message) -> None:
-        """Send one message as it is."""
-        message.metadata.__dict__["_message_id"] = message.object_id
-        tree = get_object_tree(message)
-        proto = message_to_proto(remove_content_from_message(message))
-        self.client.PushMessages(
-            PushMessagesRequest(node=self.node, messages_list=[proto], message_object_trees=[tree])
-        )
-
-    def leave(self) -> None:
-        """Go offline."""
-        self.client.DeactivateNode(DeactivateNodeRequest(node_id=self.number))
-        self.client.close()
-
-
 @pytest.fixture
 def pair(link: Line) -> Iterator[tuple[RawNode, RawNode]]:
     """Two registered nodes."""
-    first, second = RawNode(link, "first"), RawNode(link, "second")
+    first, second = raw_node(link, "first"), raw_node(link, "second")
     yield first, second
     for one in (first, second):
         one.leave()
-
-
-def forged(asked: Message, *, sender: int, receiver: int, reply: bool) -> Message:
-    """A message with whatever metadata."""
-    was = asked.metadata
-    return make_message(
-        Metadata(
-            run_id=was.run_id,
-            message_id="",
-            src_node_id=sender,
-            dst_node_id=receiver,
-            reply_to_message_id=was.message_id if reply else "",
-            group_id="",
-            created_at=was.created_at,
-            ttl=was.ttl / 2,
-            message_type="train",
-        ),
-        content=RecordDict(),
-    )
 
 
 def test_hospitals_reach_the_fleet_and_the_health_check_and_nothing_else(link: Line) -> None:
@@ -229,7 +170,7 @@ def test_a_proxy_of_the_environment_does_not_stand_between_processes_of_one_mach
 
 
 def test_a_message_to_a_removed_node_is_answered_by_an_error_at_once(link: Line) -> None:
-    gone = RawNode(link, "gone")
+    gone = raw_node(link, "gone")
     answers: list[Message] = []
 
     def app(grid: Grid, context: Context) -> None:
@@ -283,3 +224,26 @@ def test_a_stranger_on_the_port_is_not_talked_to(link: Line, tmp_path: Path) -> 
     assert not healthy(other.loopback, ca)
     with pytest.raises(TrustError, match="certificate"):
         registered(other)
+
+
+@pytest.mark.parametrize(
+    ("off", "named"),
+    [
+        (timedelta(hours=1), r"clock is 36\d\d s ahead of the coordinator's|clock is 3599 s ahead"),
+        (timedelta(hours=-1), r"clock is (3599|36\d\d) s behind the coordinator's"),
+        (timedelta(days=3), "expired at"),
+    ],
+)
+def test_a_supernode_says_what_of_clock_or_certificate_is_wrong(
+    link: Line, off: timedelta, named: str
+) -> None:
+    with pytest.raises(TrustError, match=named):
+        check_promising(link.node_place("clock"), now=lambda: datetime.now(UTC) + off)
+
+
+def test_a_supernode_goes_on_where_both_are_right_or_nobody_is_there_to_ask(
+    link: Line, tmp_path: Path
+) -> None:
+    place = link.node_place("clock")
+    check_promising(place)
+    check_promising(replace(place, superlink=f"127.0.0.1:{free_port()}"))

@@ -15,8 +15,8 @@ from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_id, get_object_tree
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError
-from tests.common.test_flower_link import RawNode, forged
 from tests.flowerline import line, until
+from tests.rawnode import RawNode, forged, raw_node
 
 from wardround.common.flower.internals import become_task, name_message
 from wardround.common.flower.internals_link import MOST_OBJECTS
@@ -158,7 +158,7 @@ def test_a_reply_that_is_gone_or_too_large_or_names_another_message_is_an_error(
 def test_one_lying_hospital_neither_ends_nor_holds_up_a_study(tmp_path: Path) -> None:
     with line(tmp_path) as own:
         own.link()
-        broken, silent, honest = (RawNode(own, name) for name in ("broken", "silent", "honest"))
+        broken, silent, honest = (raw_node(own, name) for name in ("broken", "silent", "honest"))
         seen: dict[int, Message] = {}
 
         def app(grid: Grid, context: Context) -> None:

@@ -5,6 +5,7 @@ import json
 import stat
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from wardround.cli import main
 from wardround.client.joining import Pinned, accept_roster
 from wardround.client.peers import approved_peers
 from wardround.common.trust.keyfile import PASSPHRASE
+from wardround.common.trust.signed import utc_now
 from wardround.common.trust.words import spoken
+from wardround.server.certificates import SERVER_LIFE, Pair, issue
 from wardround.server.enrolment import members, signed_roster
 from wardround.server.serverfile import ServerFile
 
@@ -172,6 +175,20 @@ def test_a_certificate_is_renewed_alone(run: Run, capsys: pytest.CaptureFixture[
     assert ServerFile.load("hub").certificate.read_bytes() != before
     assert run("server", "init", "hub", "--renew-certificate", "--name", "other") == 2
     assert run("server", "init", "elsewhere", "--renew-certificate") == 9
+
+
+def test_a_server_whose_certificate_expired_is_not_brought_up(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    consortium(run, "north")
+    server = ServerFile.load("hub")
+    authority = Pair(certificate=server.ca.read_bytes(), key=server.ca_key.read_bytes())
+    old = issue(authority, [server.host], utc_now() - SERVER_LIFE - timedelta(seconds=1))
+    server.certificate.write_bytes(old.certificate)
+    assert run("server", "up", "hub") == 6
+    said = capsys.readouterr().err
+    assert "expired at" in said
+    assert "--renew-certificate" in said
 
 
 @pytest.mark.parametrize(
