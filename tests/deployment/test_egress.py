@@ -1,176 +1,182 @@
 """What leaves a hospital, captured before encryption over a whole private study with errors, on neighbouring cohorts.
 
-Two hospitals hold the same patients but one, and get the same messages. What they send may differ in the noised
-numbers, in what is random or names the hospital, and in nothing else; and no patient's value is ever in it.
+Two hospitals hold the same patients but one, and get the same messages. All that SuperNode and executor say is written
+down (`tapped`). It may differ in the noised numbers and in what `wire` lists as random or as the hospital's name, and
+in nothing else; and no value of the patient who is at one of them alone is ever in it (`markers`).
 """
 
-import base64
+import difflib
 import json
 import shutil
-import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from flwr.app import Context
-from flwr.serverapp import Grid, ServerApp
+from tests.deployment.markers import marks
+from tests.deployment.promises import counted, moments
+from tests.deployment.scripted import Script
 from tests.deployment.wards import Ward, ward
-from tests.flowerline import ask, until
-from tests.runs import private_study, table
+from tests.deployment.wire import Request, comparable, read_tape
+from tests.flowerline import until
+from tests.runs import table
 
 from wardround.client.heldout import SPLIT_KEY
 from wardround.client.joining import node_place
-from wardround.common.errors import TrustError
-from wardround.common.flower.nodes import registered
+from wardround.client.policy import SitePolicy
 from wardround.common.flower.places import supernode_command
-from wardround.common.flower.records import unpack
-from wardround.common.flower.serving import serve
-from wardround.common.learning.exchange import EVERYONE, FINISH, NO_MODEL, ROLL_CALL, TASK, unpack_update
-from wardround.common.learning.features import FeaturePath
-from wardround.common.learning.models import initial
+from wardround.common.learning.exchange import EVERYONE, FINISH, NO_MODEL, ROLL_CALL, TASK
 from wardround.common.learning.parameters import parameters_digest, to_bytes
-from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import open_envelope
-from wardround.server.coordinator import Coordinator
-from wardround.server.enrolment import current_roster
 
 SITES = ("north", "south")
-AGE = 77.123
-IDENTIFIER = "918273"
+PATIENT = {
+    "patient": "918273645",
+    "age": "77.123",
+    "gene0": "2.7183",
+    "gene1": "-3.1416",
+    "gene2": "1.6181",
+    "months": "57.7216",
+}
+PROGRAMS = ("supernode", "executor")
+SCRIPT = 12  # messages
+UPDATES = 4  # of the answers
 
 
 def neighbours() -> pd.DataFrame:
     """Two hospitals with the same rows; the second has one patient more, with values of its own."""
     rows = table({"north": 60})
-    marked = rows.iloc[[0]].assign(patient=IDENTIFIER, age=f"{AGE:.3f}")
-    both = [rows, pd.concat([rows, marked]).assign(hospital="south")]
+    both = [rows, pd.concat([rows, rows.iloc[[0]].assign(**PATIENT)]).assign(hospital="south")]
     return pd.concat(both, ignore_index=True)
 
 
-def script(protocol: StudyProtocol, coordinator: Coordinator, site: str, width: int) -> Iterator[bytes]:
+def script(one: Script) -> Iterator[bytes]:
     """The messages of a study, honest and not."""
-    base = initial(protocol, width)
-    model, name = to_bytes(base), parameters_digest(base)
-    broken = to_bytes({key: np.full_like(value, np.nan) for key, value in base.items()})
-    first = coordinator.seal(site, TASK, model, 1, 1, name)
+    coordinator, model, name = one.coordinator, to_bytes(one.base), parameters_digest(one.base)
+    broken = {key: np.full_like(value, np.nan) for key, value in one.base.items()}
     yield coordinator.seal(EVERYONE, ROLL_CALL, b"", 0, 0, NO_MODEL)
-    yield first
-    yield first  # asked twice
+    yield one.task(1)
+    yield one.task(1)  # asked twice
     yield b"garbage"
-    yield coordinator.seal(site, TASK, broken, 1, 2, name)
-    yield coordinator.seal(site, TASK, model, 99, 1, name)
-    yield coordinator.seal(site, TASK, model, 2, 1, name)
-    yield first  # replayed
+    yield one.task(1, 2, base=broken)
+    yield one.task(99)
+    yield one.task(2)
+    yield one.task(1)  # replayed
     yield coordinator.seal("elsewhere", TASK, model, 2, 1, name)
-    yield coordinator.seal(site, TASK, model, 3, 1, name)
-    yield coordinator.seal(site, FINISH, b"", 3, 0, NO_MODEL)
-    yield coordinator.seal(site, TASK, model, 3, 2, name)
+    yield one.task(3)
+    yield coordinator.seal(one.site, FINISH, b"", 3, 0, NO_MODEL)
+    yield one.task(3, 2)
 
 
-def said(data: bytes, coordinator: Coordinator) -> object:
-    """Everything in a reply but the noised numbers, what is random, and the name."""
-    try:
-        envelope = open_envelope(data, coordinator.roster)
-    except TrustError:
-        return data
-    head = {
-        key: getattr(envelope.header, key) for key in envelope.header.__dataclass_fields__ if key != "sender"
-    }
-    rest: object = len(envelope.body)
-    if envelope.header.kind == "update":
-        receipt, update = unpack_update(envelope.body)
-        facts: list[object] = [
-            len(envelope.body),
-            receipt.event,
-            receipt.ledger_seq,
-            len(receipt.ledger_head),
-        ]
-        facts += [(key, value.shape, str(value.dtype)) for key, value in update.items()]
-        rest = facts
-    return len(data), head, rest
+def line(made: Ward, site: str) -> None:
+    """A SuperNode and an executor, both tapped."""
+    folder = made.folder(site)
+    node = supernode_command(node_place(folder))[2:]
+    for program, words in (("supernode", node), ("executor", ["wardround.client.executor", str(folder)])):
+        tape = made.root / f"{site}-{program}.tape"
+        made.spawn(f"{site}-{program}", [sys.executable, "-m", "tests.deployment.tapped", str(tape), *words])
+    until(lambda: any(one.name == site and one.status == "online" for one in made.nodes()))
 
 
-def tape(path: Path) -> list[tuple[str, bytes]]:
-    lines = (json.loads(line) for line in path.read_text(encoding="ascii").splitlines())
-    return [(line["path"], base64.b64decode(line["body"])) for line in lines]
+def told(made: Ward, site: str, program: str) -> tuple[list[Request], set[int]]:
+    """All requests of a program, and the ports that it dialled."""
+    return read_tape(made.root / f"{site}-{program}.tape")
 
 
-def markers() -> list[bytes]:
-    """A patient's identifier and value: as text, encoded, and as numbers, raw and standardised."""
-    texts = [IDENTIFIER, f"{AGE:.3f}", f"{AGE:.2f}"]
-    numbers = [AGE, (AGE - 60) / 10, float(IDENTIFIER)]
-    plain = [text.encode() for text in texts]
-    encoded = [base64.b64encode(text)[:-2] for text in plain[:1]] + [text.hex().encode() for text in plain]
-    packed = [struct.pack(form, number) for number in numbers for form in ("<f", ">f", "<d", ">d")]
-    return plain[:2] + encoded + packed
+def difference(first: list[object], second: list[object]) -> str:
+    """The first lines that differ, for whoever reads a red test."""
+    left, right = ([json.dumps(one, default=repr) for one in told] for told in (first, second))
+    return "\n".join(list(difflib.unified_diff(left, right, lineterm="", n=0))[:6])
 
 
-@pytest.mark.slow
-def test_neighbouring_cohorts_send_the_same_but_for_the_noised_numbers(tmp_path: Path) -> None:
-    protocol = private_study(rounds=3, attempts=3, local_steps=1)
-    protocol = replace(protocol, study=replace(protocol.study, name="egress"))
-    with ward(tmp_path / "ward", protocol, neighbours()) as made:
+@pytest.fixture(scope="module")
+def conducted(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Ward, dict[str, list[bytes | str]]]]:
+    """The whole study at both hospitals, its processes ended, and what was answered."""
+    protocol = counted("egress", rounds=3)
+    with ward(tmp_path_factory.mktemp("ward"), protocol, neighbours()) as made:
         shutil.copy(made.folder("north") / SPLIT_KEY, made.folder("south") / SPLIT_KEY)
         made.agree(protocol)
         made.up("hub")
-        tapes = {site: made.root / f"{site}.tape" for site in SITES}
+        answers = {}
         for site in SITES:
-            line(made, site, tapes[site])
-        replies = {site: talk(made, protocol, site) for site in SITES}
-        assert replies["north"] == replies["south"]
-        assert (
-            sum(isinstance(reply, tuple) and reply[1]["kind"] == "update" for reply in replies["north"]) == 4
-        )
-        assert sum(reply == "SiteFailed" for reply in replies["north"]) >= 2
-        sent = {site: tape(tapes[site]) for site in SITES}
-    order = {site: [path for path, _ in sent[site] if "ush" in path] for site in SITES}
-    assert order["north"] == order["south"]
-    assert len(order["north"]) >= len(replies["north"])
+            line(made, site)
+            one = Script(made, protocol, site)
+            answers[site] = one.say(script(one))
+            made.down(f"{site}-executor", f"{site}-supernode")
+        yield made, answers
+
+
+Conducted = tuple[Ward, dict[str, list[bytes | str]]]
+
+
+@pytest.mark.slow
+def test_neighbouring_cohorts_send_the_same_bytes_but_for_the_noised_numbers(conducted: Conducted) -> None:
+    made, answers = conducted
+    assert len(answers["north"]) == SCRIPT
+    assert sum(isinstance(one, bytes) and b'"kind":"update"' in one for one in answers["north"]) == UPDATES
+    assert answers["north"].count("SiteFailed") == answers["south"].count("SiteFailed") >= 2
+    for program in PROGRAMS:
+        said, listening = zip(*(comparable(told(made, site, program)[0]) for site in SITES), strict=True)
+        assert said[0] == said[1], difference(*said)
+        assert listening[0] == listening[1]
+        assert sum("push-messages" in str(one)[:60] for one in said[0]) == SCRIPT
+    spent = [moments(made, site, "egress", "spend") for site in SITES]
+    assert spent[0] == spent[1] == [(1, 1), (2, 1), (3, 1)]
+
+
+@pytest.mark.slow
+def test_errors_leave_as_one_constant_and_refusals_as_one_code(conducted: Conducted) -> None:
+    made, answers = conducted
     for site in SITES:
-        whole = b"\0".join(body for _, body in sent[site])
-        assert b"ledger_seq" in whole  # the tape holds what leaves
-        for marker in markers():
-            assert marker not in whole
+        for answer in answers[site]:
+            if isinstance(answer, str):
+                assert answer == "SiteFailed"
+        bodies = b"".join(request.body for request in told(made, site, "supernode")[0])
+        # Flower says an error twice: in the message, and in the object that stands for it.
+        assert bodies.count(b"SiteFailed") == 2 * answers[site].count("SiteFailed")
 
 
-def line(made: Ward, site: str, path: Path) -> None:
-    """A SuperNode and a tapped executor."""
-    folder = made.folder(site)
-    made.spawn(f"{site}-node", supernode_command(node_place(folder)))
-    command = [sys.executable, "-m", "tests.deployment.tapped", str(folder), str(path)]
-    made.spawn(f"{site}-executor", command)
-    place = made.server.link_place()
-    until(lambda: any(one.name == site and one.status == "online" for one in registered(place)))
+@pytest.mark.slow
+def test_no_connection_goes_anywhere_but_to_the_coordinator_and_to_the_other_process(
+    conducted: Conducted,
+) -> None:
+    made, _ = conducted
+    for site in SITES:
+        assert told(made, site, "supernode")[1] == {made.cables[site].port}
+        (door,) = told(made, site, "executor")[1]
+        assert door == int((made.folder(site) / "flower" / "runtime.port").read_text(encoding="ascii"))
 
 
-def talk(made: Ward, protocol: StudyProtocol, site: str) -> list[object]:
-    """Send the script to one site; what it answered."""
-    place = made.server.link_place()
-    home = made.root / f"scripted-{site}"
-    home.mkdir()
-    width = FeaturePath.from_protocol(protocol, home).width
-    coordinator = Coordinator(
-        home,
-        key=made.server.key(),
-        roster=current_roster(made.server.folder).roster,
-        protocol=protocol,
-        initial=initial(protocol, width),
-    )
-    node = next(one.number for one in registered(place) if one.name == site)
-    found: list[object] = []
-    app = ServerApp()
+@pytest.mark.slow
+def test_no_value_of_the_patient_is_in_anything_that_left(conducted: Conducted) -> None:
+    made, _ = conducted
+    protocol = counted("egress", rounds=3)
+    planted = SitePolicy.load(made.folder("south") / "site.toml").table
+    wanted = marks(protocol, planted, PATIENT["patient"], "south")
+    assert len(wanted) > 500
+    whole = {data for site in SITES for program in PROGRAMS for data in pieces(*told(made, site, program))}
+    assert any(b"ledger_seq" in data for data in whole)  # the tape holds what leaves
+    text = b"\0".join(sorted(whole))
+    assert not [name for name, data in wanted.items() if data in text]
 
-    @app.main()
-    def run(grid: Grid, context: Context) -> None:
-        for message in script(protocol, coordinator, site, width):
-            reply = ask(grid, node, message)
-            found.append(
-                reply.error.reason if reply.has_error() else said(unpack(reply.content), coordinator)
-            )
 
-    serve(app, place)
-    return found
+def pieces(requests: list[Request], ports: set[int]) -> Iterator[bytes]:
+    """Paths, headers and bodies, each once: chance must not write four bytes among a thousand alike polls."""
+    for request in requests:
+        yield request.path.encode()
+        yield request.body
+        yield from (value.encode() for _, value in request.headers)
+
+
+@pytest.mark.slow
+def test_the_marks_are_found_where_they_are(conducted: Conducted) -> None:
+    made, _ = conducted
+    south = SitePolicy.load(made.folder("south") / "site.toml").table
+    wanted = marks(counted("egress", rounds=3), south, PATIENT["patient"], "south")
+    table_of = {site: SitePolicy.load(made.folder(site) / "site.toml").table.read_bytes() for site in SITES}
+    assert sum(data in table_of["south"] for data in wanted.values()) >= len(PATIENT)
+    assert not any(data in table_of["north"] for data in wanted.values())
+    (frozen,) = made.folder("south").glob("approvals/*/cohort-*.npz")
+    assert wanted["all inputs"] in frozen.read_bytes()  # the patient trains

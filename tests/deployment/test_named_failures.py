@@ -37,6 +37,7 @@ def ends_as_uninterrupted(made: Ward, name: str, process: "subprocess.Popen[byte
     assert made.model(name) == made.uninterrupted(name)
 
 
+@pytest.mark.failure("child of the executor killed while it computes", "no void attempt; uninterrupted model")
 def test_the_child_that_computes_is_killed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("child"))
     executor = running_ward.pid("north", "executor")
@@ -47,6 +48,7 @@ def test_the_child_that_computes_is_killed(running_ward: Ward) -> None:
     assert running_ward.pid("north", "executor") == executor
 
 
+@pytest.mark.failure("executor killed", "started again; uninterrupted model")
 def test_the_executor_is_killed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("executor"))
     process = running_ward.start(name)
@@ -55,6 +57,7 @@ def test_the_executor_is_killed(running_ward: Ward) -> None:
     ends_as_uninterrupted(running_ward, name, process)
 
 
+@pytest.mark.failure("SuperLink killed", "started again, hospitals come back; uninterrupted model")
 def test_the_superlink_is_killed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("superlink"))
     process = running_ward.start(name)
@@ -63,6 +66,7 @@ def test_the_superlink_is_killed(running_ward: Ward) -> None:
     ends_as_uninterrupted(running_ward, name, process)
 
 
+@pytest.mark.failure("`server start` killed", "goes on from its checkpoint; uninterrupted model")
 def test_the_start_command_is_killed_after_a_second_one_was_refused(running_ward: Ward) -> None:
     name = running_ward.agree(asked("start", rounds=6))
     process = running_ward.start(name)
@@ -83,6 +87,7 @@ def test_the_start_command_is_killed_after_a_second_one_was_refused(running_ward
     ends_as_uninterrupted(running_ward, name, running_ward.start(name), rounds=6)
 
 
+@pytest.mark.failure("network of a hospital cut and healed", "what was lost comes again; uninterrupted model")
 def test_the_network_of_a_hospital_is_cut_and_healed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("cut"))
     process = running_ward.start(name, limit=600.0)

@@ -31,6 +31,9 @@ def new_ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
 
 
 @pytest.mark.slow
+@pytest.mark.failure(
+    "stranger at the port; a key that enrols under a stolen name", "refused; uninterrupted model"
+)
 def test_strangers_at_the_port_reach_nothing_and_a_stolen_name_is_not_enrolled(new_ward: Ward) -> None:
     name = new_ward.agree(named("strangers", study(rounds=6, attempts=6, local_steps=300)))
     new_ward.up()
@@ -56,6 +59,9 @@ def test_strangers_at_the_port_reach_nothing_and_a_stolen_name_is_not_enrolled(n
 
 
 @pytest.mark.slow
+@pytest.mark.failure(
+    "yesterday's site folder restored", "it was rolled back: answers nothing; the others go on"
+)
 def test_yesterdays_folder_is_refused_by_name_and_the_others_go_on(new_ward: Ward) -> None:
     name = new_ward.agree(named("yesterday", private_study(rounds=6, attempts=3, local_steps=1, quorum=1)))
     north = new_ward.folder("north")

@@ -7,11 +7,13 @@ coordinator through a `Cable` of its own, which a test can cut. The supervisors 
 import contextlib
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +26,8 @@ from tests.runs import SIZES, simulate, table, write
 from wardround.client.approving import approve
 from wardround.client.joining import join
 from wardround.common.errors import TrustError
-from wardround.common.flower.places import environment
+from wardround.common.flower.nodes import Node, registered
+from wardround.common.flower.places import environment, superlink_command
 from wardround.common.learning.parameters import to_bytes
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.processfile import Standing, running
@@ -57,6 +60,7 @@ class Ward:
     def __init__(self, root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None) -> None:
         self.root, self.frame = root, table(PAIR) if frame is None else frame
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._simulated: dict[str, bytes] = {}
         self.server = ServerFile(
             folder=root / "hub", name="hub", host="127.0.0.1", port=free_port(), listen="127.0.0.1"
         )
@@ -107,20 +111,22 @@ class Ward:
             approve(site.folder, bundle)
         return protocol.study.name
 
-    def up(self, *names: str, environ: Mapping[str, str] | None = None) -> None:
+    def up(self, *names: str, environ: Mapping[str, str] | None = None, within: Sequence[str] = ()) -> None:
         """Start the supervisors of the coordinator (`hub`) and of hospitals, and wait until all are ready."""
         for name in names or ("hub", *self.sites):
-            self.launch(name, environ=environ)
+            self.launch(name, environ=environ, within=within)
             if name == "hub":
                 until(lambda: self.ready("hub"), self.processes["hub"])
         for name in names or self.sites:
             until(lambda name=name: self.ready(name), self.processes[name])  # type: ignore[misc]
 
-    def launch(self, name: str, *, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Start one supervisor."""
+    def launch(
+        self, name: str, *, environ: Mapping[str, str] | None = None, within: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start one supervisor, by itself or by a command that ends in becoming it (`within`)."""
         role = "server" if name == "hub" else "site"
         folder = self.server.folder if name == "hub" else self.folder(name)
-        return self.spawn(name, party(role, folder), environ=environ)
+        return self.spawn(name, [*within, *party(role, folder)], environ=environ)
 
     def spawn(
         self, name: str, command: list[str], *, environ: Mapping[str, str] | None = None
@@ -187,6 +193,28 @@ class Ward:
             return 0
         return sum(entry.kind == "round" for entry in found)
 
+    def released(self, study: str, site: str) -> list[tuple[object, object]]:
+        """(round, attempt) of every update of a site that the coordinator's log names."""
+        log = read_own_log(self.server.studies / study / "federation" / LOG, self.server.key().public)
+        asked = [entry.data for entry in log if entry.kind in ("round", "void")]
+        return [
+            (data["round"], data["attempt"])
+            for data in asked
+            if "update" in data["sites"].get(site, {})  # type: ignore[attr-defined]
+        ]
+
+    @contextlib.contextmanager
+    def link(self) -> Iterator[None]:
+        """The SuperLink without the command around it."""
+        place = self.server.link_place()
+        place.prepare()
+        process = self.spawn("superlink", superlink_command(place))
+        try:
+            until(lambda: _listens(place.port), process)
+            yield
+        finally:
+            self.down("superlink")
+
     def at_round(self, study: str, number: int) -> None:
         """Wait until so many rounds are over."""
         until(lambda: self.rounds(study) >= number, self.processes[f"start-{study}"])
@@ -196,13 +224,19 @@ class Ward:
         return to_bytes(ReleasedModel.load(self.server.studies / study / "run" / MODEL).parameters)
 
     def uninterrupted(self, study: str) -> bytes:
-        """The model of a simulation of the same study on the same tables, which nothing interrupts."""
+        """The model of a simulation of the same study on the same tables, which nothing interrupts.
+
+        Studies that differ in their name alone are simulated once: it decides nothing.
+        """
         where = self.root / "asked" / study
-        out = where / "simulated"
-        if not out.exists():
-            said = simulate(where / "study.toml", where / "patients.csv", out)
+        protocol, _ = load_study(where / "study.toml", seed=0)
+        same = replace(protocol, study=replace(protocol.study, name="same")).digest
+        if same not in self._simulated:
+            said = simulate(where / "study.toml", where / "patients.csv", where / "simulated")
             assert said.code == 0, said.err
-        return to_bytes(ReleasedModel.load(out / MODEL).parameters)
+            model = ReleasedModel.load(where / "simulated" / MODEL)
+            self._simulated[same] = to_bytes(model.parameters)
+        return self._simulated[same]
 
     def refusals(self, name: str) -> list[str]:
         """The reasons that a hospital wrote into its own file."""
@@ -210,9 +244,34 @@ class Ward:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [str(json.loads(line)["reason"]) for line in lines]
 
+    def nodes(self) -> list[Node]:
+        """The nodes that may connect, as the running SuperLink lists them."""
+        return registered(self.server.link_place())
+
     def key(self, name: str) -> SigningKey:
         """A hospital's identity."""
         return SigningKey.load(self.folder(name) / "identity.pem")
+
+    def last_error(self, party_name: str, process: str) -> str:
+        """What a supervisor says was wrong with a process."""
+        found = self.standing(party_name)
+        return next((one.last_error for one in found.processes if one.name == process), "") if found else ""
+
+    def copy(self, name: str) -> str:
+        """Copy a hospital's folder, keys and ledger and all, as a copied machine would have it; its new name here."""
+        twin = f"{name}-copy"
+        folder = self.folder(name).with_name(twin)
+        shutil.copytree(self.folder(name), folder, ignore=shutil.ignore_patterns("flower", "logs"))
+        self.sites[twin] = replace(self.sites[name], name=twin, folder=folder)
+        return twin
+
+    def pull_the_plug(self, name: str) -> None:
+        """Kill a supervisor and all of its processes at once."""
+        found = self.standing(name)
+        assert found is not None
+        for pid in (found.pid, *(one.pid for one in found.processes if one.pid)):
+            kill(pid)
+        self.processes.pop(name).wait(timeout=30)
 
     def down(self, *names: str) -> None:
         """End supervisors in an orderly way."""
@@ -256,6 +315,12 @@ def _quickly(condition: Callable[[], bool], limit: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, "not in time"
         time.sleep(0.001)
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def kill(pid: int) -> None:
