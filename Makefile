@@ -44,8 +44,9 @@ bench: $(READY) ## Time and memory against a plain torch loop.
 faults: $(READY) ## Break the code on purpose, one line at a time; each fault must turn its named test red.
 	$(PY) tests/faults/run_faults.py
 
-chaos: $(READY) ## Kill real runs at random moments and look for lost or uncharged releases.
+chaos: $(READY) ## Kill simulations and deployments, by name and at random; look for lost or uncharged releases.
 	$(PY) tests/chaos/run_chaos.py
+	$(PY) tests/chaos/run_deployment.py --page docs/results/failures.md
 
 real: $(READY) ## The real cohorts beside the checkout, from raw file to the results table in the docs.
 	$(PY) -m wardround.simulations.real ../shared/data --out docs/results

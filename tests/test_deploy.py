@@ -1,6 +1,7 @@
 """What stands in `deploy` and in its page: ports, rights, and commands that exist."""
 
 import argparse
+import os
 import re
 import shlex
 import shutil
@@ -96,6 +97,39 @@ def test_a_unit_starts_our_command_and_stops_it_in_order(unit: Path) -> None:
         "User=wardround",
     ):
         assert f"\n{line}\n" in text
+
+
+COMPOSE = ["docker", "compose"]
+
+
+def has_compose() -> bool:
+    """Whether `docker compose` (version 2) is here. It needs no daemon to read a file; version 1 cannot read ours."""
+    return (
+        shutil.which("docker") is not None
+        and not subprocess.run([*COMPOSE, "version"], capture_output=True, check=False).returncode
+    )
+
+
+@pytest.mark.skipif(not has_compose(), reason="`docker compose` (version 2) is not installed")
+@pytest.mark.parametrize("name", ["hospital.yaml", "coordinator.yaml"])
+def test_compose_accepts_a_file_and_names_what_is_not_set(name: str, tmp_path: Path) -> None:
+    folders = {f"WARDROUND_{what}": str(tmp_path / what) for what in ("FOLDER", "DATA", "WITNESS")}
+    command = [*COMPOSE, "--file", str(DEPLOY / "compose" / name), "config"]
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    said = subprocess.run(
+        command,
+        env={**bare, **folders, "WARDROUND_USER": "10:20"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    (found,) = yaml.safe_load(said.stdout)["services"].values()
+    assert found["user"] == "10:20"
+    assert found["read_only"] is True
+    refused = subprocess.run(command, env=bare, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "WARDROUND_" in refused.stderr
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")

@@ -25,15 +25,23 @@ Moment = tuple[int, int]  # round and attempt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """A site's ledger, and how many entries it had before the run began."""
+    """A site's ledger, and how many entries it had before the run began.
+
+    Attributes:
+        study: Name of the run's study, where others may have gone on beside it; empty if none did.
+    """
 
     site: str
     entries: tuple[Entry, ...]
     before: int
+    study: str = ""
 
     def of(self, kind: str) -> list[Entry]:
-        """The run's own entries of a kind."""
-        return [entry for entry in self.entries[self.before :] if entry.kind == kind]
+        """The run's own entries of a kind; a torn line may have been anybody's and counts for all."""
+        own = self.entries[self.before :]
+        if self.study:
+            own = tuple(entry for entry in own if entry.payload.get("study", self.study) == self.study)
+        return [entry for entry in own if entry.kind == kind]
 
     @property
     def spent(self) -> list[Moment]:
@@ -84,10 +92,11 @@ def examine(run: Path, sites: Path, *, rounds: int, crashes: int, before: Mappin
         books = open_books(sites, before)
     except (WardroundError, ValueError) as error:
         return [f"unreadable: {error}"]
-    return [*_log_is_whole(log, rounds, crashes), *_nothing_is_free(log, books, rounds, crashes)]
+    return [*log_is_whole(log, rounds, crashes), *nothing_is_free(log, books, rounds, crashes)]
 
 
-def _log_is_whole(log: tuple[LogEntry, ...], rounds: int, crashes: int) -> Iterator[str]:
+def log_is_whole(log: tuple[LogEntry, ...], rounds: int, crashes: int) -> Iterator[str]:
+    """The coordinator's log: each round once, one after the other, from begin to finish."""
     kinds = [entry.kind for entry in log]
     if kinds[:2] != ["protocol", "roster"] or kinds[-1] != "finish" or kinds.count("finish") != 1:
         yield f"the log begins with {kinds[:2]} and ends with {kinds[-1]}"
@@ -103,9 +112,10 @@ def _log_is_whole(log: tuple[LogEntry, ...], rounds: int, crashes: int) -> Itera
         yield "a round does not start from the model that the one before ended with"
 
 
-def _nothing_is_free(
+def nothing_is_free(
     log: tuple[LogEntry, ...], books: Mapping[str, Book], rounds: int, crashes: int
 ) -> Iterator[str]:
+    """No release without its charge, and no more charges than rounds and crashes."""
     for site, released in _released(log).items():
         book = books[site]
         once = _without_privacy(book)
@@ -119,8 +129,16 @@ def _nothing_is_free(
         most = 1 + crashes if once else rounds + crashes
         if charged > most:
             yield f"{site} was charged {charged} times for {rounds} rounds and {crashes} crashes"
-        if book.entries[-1].kind != "close":
+        if site in _confirmed(log) and not book.of("close"):
             yield f"{site}: the study is still open in the ledger"
+
+
+def _confirmed(log: tuple[LogEntry, ...]) -> list[str]:
+    """Who told the coordinator that the study is closed."""
+    match log[-1]:
+        case LogEntry(kind="finish", data={"confirmed": list(sites)}):
+            return sites
+    return []
 
 
 def _released(log: tuple[LogEntry, ...]) -> dict[str, list[tuple[Moment, Mapping[str, object]]]]:

@@ -1,0 +1,153 @@
+"""`docs/results/failures.md`: what was tried, what happened, how long it took, and with which code."""
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Final
+
+import pytest
+from tests.chaos.random_kills import Row, counts
+
+from wardround.common.code import package_digest
+
+HEAD: Final = """\
+# Failures of a deployment
+
+Written by `make chaos`. Each failure was injected into real processes on loopback, with TLS and keys: a coordinator,
+two hospitals behind cables of their own, `server start`. *Uninterrupted model* means: bit for bit the model of a
+simulation of the same study that nothing interrupts. Seconds are of the whole test, on a machine that others used too.
+"""
+KILLS: Final = """\
+## Random kills
+
+`kill -9` of a drawn process at drawn moments. Afterwards the coordinator's log, the hospitals' ledgers and their
+outboxes were compared: every release is charged, there is at most one extra attempt per kill, each kept reply is the
+one that was settled, and `open` studies end with the uninterrupted model. *n@r* was killed while round r was open.
+"""
+LEAVES: Final = """\
+## What leaves
+
+`tests/deployment/test_egress.py` writes down what SuperNode and executor of two hospitals send, before encryption,
+over a scripted private study with errors; the cohorts differ in one patient. Everything but the noised numbers and a
+list of what is random or names the hospital must be equal byte for byte, and no planted value may occur.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """What became of one named failure."""
+
+    name: str
+    result: str
+    seconds: float
+    test: str
+    good: bool
+
+
+@dataclass(slots=True)
+class Collector:
+    """A plugin of pytest that keeps the tests marked `failure`.
+
+    Attributes:
+        rows: One per test, in their order.
+    """
+
+    rows: list[Named] = field(default_factory=list)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterable[None]:
+        """Keep what a test says of itself if it passed, and what went wrong if it did not."""
+        outcome = yield
+        report = outcome.get_result()  # type: ignore[attr-defined]
+        marker = item.get_closest_marker("failure")
+        if marker is None or (report.when != "call" and report.passed):
+            return
+        name, result = marker.args
+        if report.skipped:
+            result = f"not done here: {report.longrepr[2] if isinstance(report.longrepr, tuple) else ''}"
+        elif report.failed:
+            result = f"**failed**: {str(report.longrepr).strip().splitlines()[-1][:160]}"
+        good = not report.failed
+        self.rows.append(
+            Named(name=name, result=result, seconds=report.duration, test=item.path.stem, good=good)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that was found.
+
+    Attributes:
+        named: The named failures.
+        rows: The studies under random kills.
+        seed: Of these.
+        seconds: Of everything.
+    """
+
+    named: Sequence[Named]
+    rows: Sequence[Row]
+    seed: int
+    seconds: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing failed and nothing was violated."""
+        return all(one.good for one in self.named) and not any(row.violations for row in self.rows)
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        broken = sum(not one.good for one in self.named)
+        wrong = sum(bool(row.violations) for row in self.rows)
+        killed = counts(self.rows)
+        kinds = ", ".join(f"{kind} {number}" for kind, number in sorted(killed.items()))
+        return (
+            f"{len(self.named)} named failures, {broken} failed; {killed.total()} kills ({kinds}) in "
+            f"{len(self.rows)} studies, {wrong} with violations; {self.seconds / 60:.0f} minutes"
+        )
+
+
+def page(report: Report) -> str:
+    """Markdown."""
+    named = (
+        (one.name, one.result, f"{one.seconds:.0f}", f"`{one.test}`")
+        for one in sorted(report.named, key=_by_test)
+    )
+    columns = ("study", "killed", "seconds", "void attempts", "extra charges", "violations")
+    facts = {
+        "code": package_digest(),
+        "flwr": version("flwr"),
+        "Python": platform.python_version(),
+        "processors": str(os.cpu_count()),
+    }
+    parts = [
+        HEAD,
+        table(("failure", "what happened", "seconds", "test"), named),
+        KILLS,
+        f"Seed {report.seed}: {report.summary}.\n",
+        table(columns, map(_cells, report.rows)),
+        LEAVES,
+        "## Made from\n",
+        "\n".join(f"- {name}: `{value}`" for name, value in facts.items()) + "\n",
+    ]
+    return "\n".join(parts)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return (
+        "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
+        + "\n"
+    )
+
+
+def _by_test(one: Named) -> tuple[str, str]:
+    return one.test, one.name
+
+
+def _cells(row: Row) -> tuple[object, ...]:
+    wrong = "; ".join(row.violations) or "none"
+    return row.name, ", ".join(row.kills), f"{row.seconds:.0f}", row.voids, row.extra, wrong
