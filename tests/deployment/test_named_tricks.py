@@ -18,7 +18,6 @@ from tests.rawnode import RawNode, forged
 from wardround.common.learning.exchange import DECLINED, FINISH, NO_MODEL, UPDATE
 from wardround.common.trust.envelope import open_envelope
 
-
 pytestmark = pytest.mark.slow
 
 
