@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.deployed import Terms, entries_of, examine_study
+from tests.deployment.killing import kill
 from tests.deployment.promises import asked, counted
-from tests.deployment.wards import Ward, kill
+from tests.deployment.wards import Ward
 
 from wardround.common.study.protocol import StudyProtocol
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from tests.deployment.wards import Ward, child_of, kill, ward
+from tests.deployment.killing import child_of, kill
+from tests.deployment.wards import Ward, ward
 from tests.flowerline import end, until
 from tests.runs import study
 

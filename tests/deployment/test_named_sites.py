@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.deployment.killing import child_of, kill
 from tests.deployment.promises import asked, ends_as_uninterrupted
 from tests.deployment.surroundings import hold_back
-from tests.deployment.wards import Ward, child_of, kill, ward
+from tests.deployment.wards import Ward, ward
 
 pytestmark = pytest.mark.slow
 MINUTE = 60.0

@@ -8,19 +8,17 @@ import contextlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 from tests.deployment.cable import Cable
-from tests.flowerline import LIMIT, ROOT, end, free_port, until
+from tests.deployment.killing import kill, listens
+from tests.flowerline import ROOT, end, free_port, until
 from tests.runs import SIZES, simulate, table, write
 
 from wardround.client.approving import approve
@@ -210,7 +208,7 @@ class Ward:
         place.prepare()
         process = self.spawn("superlink", superlink_command(place))
         try:
-            until(lambda: _listens(place.port), process)
+            until(lambda: listens(place.port), process)
             yield
         finally:
             self.down("superlink")
@@ -297,39 +295,5 @@ def ward(root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None)
         made.stop()
 
 
-def child_of(pid: int, *, limit: float = LIMIT) -> int:
-    """The child that an executor has at this moment; waited for."""
-    found: list[int] = []
-
-    def look() -> bool:
-        path = Path(f"/proc/{pid}/task/{pid}/children")
-        found[:] = [int(one) for one in path.read_text(encoding="ascii").split()]
-        return bool(found)
-
-    _quickly(look, limit)
-    return found[0]
-
-
-def _quickly(condition: Callable[[], bool], limit: float) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.001)
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def kill(pid: int) -> None:
-    """What cannot be caught."""
-    assert pid > 0
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-
-
 def _at(invite: Invite, port: int) -> Invite:
-
     return replace(invite, port=port)
