@@ -16,18 +16,31 @@ from collections.abc import Hashable, Iterable
 from wardround.common.errors import UsageError
 
 
+def _finite(value: float) -> bool:
+    """Whether a value is an ordinary number; a whole number beyond all floats is none."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def positive(**named: float) -> None:
     """Each value is finite and above zero."""
     for name, value in named.items():
-        if not (math.isfinite(value) and value > 0):
-            raise UsageError(f"expected {name} > 0, found {value}")
+        if not (_finite(value) and value > 0):
+            raise UsageError(f"expected {name} > 0, found {_shown(value)}")
 
 
 def not_negative(**named: float) -> None:
     """Each value is finite and at least zero."""
     for name, value in named.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"expected {name} >= 0, found {value}")
+        if not (_finite(value) and value >= 0):
+            raise UsageError(f"expected {name} >= 0, found {_shown(value)}")
+
+
+def _shown(value: float) -> str:
+    """A value for a message; of a number with thousands of digits the beginning."""
+    return "a number beyond 1e300" if isinstance(value, int) and abs(value) > 10**300 else str(value)
 
 
 def in_range(low: float, high: float, **named: float) -> None:

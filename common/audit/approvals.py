@@ -112,19 +112,19 @@ def _event(found: Mapping[str, object], line: int) -> DpEvent:
 
 
 def _before(case: Case, approvals: list[Approval]) -> Finding:
+    rosters = {roster.digest for roster in case.named.values()}
+    if strange := [one for one in approvals if one.roster not in rosters]:
+        where = f"line {strange[0].line}, {strange[0].site}"
+        found = f"roster {strange[0].roster[:16]}"
+        return refuted(_BEFORE, expected="approvals of a roster in the log", found=found, where=where)
+    first: dict[str, int] = {}
+    for approval in approvals:
+        first.setdefault(approval.site, approval.line)
     for one in case.attempts:
-        digest = case.roster_at(one.line).digest
-        for site, word in one.sites.items():
-            if not word.charged:
-                continue
-            mine = [a for a in approvals if a.site == site and a.line < one.line]
-            if not mine:
-                where = f"{one.where}, {site}"
-                return refuted(_BEFORE, expected="an approval signed by the site", found="none", where=where)
-            if mine[-1].roster != digest:
-                found = f"roster {mine[-1].roster[:16]}"
-                where = f"{one.where}, {site}"
-                return refuted(_BEFORE, expected=f"roster {digest[:16]}", found=found, where=where)
+        late = [s for s, w in one.sites.items() if w.charged and first.get(s, one.line) >= one.line]
+        if late:
+            where = f"{one.where}, {late[0]}"
+            return refuted(_BEFORE, expected="an approval signed by the site", found="none", where=where)
     persons = sorted({a.site for a in approvals if a.by == "person"})
     how = f"by a person at {', '.join(persons)}" if persons else "in a simulation"
     return confirmed(_BEFORE, found=f"{len(approvals)} approvals, {how}")

@@ -33,13 +33,15 @@ class Case:
         keys: The auditor's own.
         protocol: As in the bundle; that the log is about it is a check of its own.
         entries: All lines, verified.
-        rosters: Number of a line -> the roster from there on, with the auditor's keys where there are any.
+        named: Number of a line -> the roster from there on, as the log names it.
+        rosters: The same; in the last one the auditor's keys stand where there are any.
     """
 
     evidence: Evidence
     keys: OwnKeys
     protocol: StudyProtocol
     entries: tuple[LogEntry, ...]
+    named: Mapping[int, Roster]
     rosters: Mapping[int, Roster]
 
     @property
@@ -48,9 +50,9 @@ class Case:
         return self.rosters[max(self.rosters)]
 
     @property
-    def named(self) -> Roster:
-        """The last one as the log names it, whatever keys the auditor brought."""
-        return roster_of(self.of_kind("roster")[-1])
+    def said(self) -> Roster:
+        """The last roster as the log names it, whatever keys the auditor brought."""
+        return self.named[max(self.named)]
 
     def roster_at(self, line: int) -> Roster:
         """The roster that held when a line was written."""
@@ -107,10 +109,13 @@ def open_case(evidence: Evidence, keys: OwnKeys) -> Case:
         raise TrustError(f"expected whole lines in {LOG}, found a torn last one")
     coordinator = keys.ring(_named(data)).coordinator_key
     entries = read_own_log(evidence.files[LOG], coordinator)
-    rosters = {entry.seq + 1: keys.ring(roster_of(entry)) for entry in entries if entry.kind == "roster"}
-    if not rosters:
+    named = {entry.seq + 1: roster_of(entry) for entry in entries if entry.kind == "roster"}
+    if not named:
         raise TrustError(f"no line of {LOG} holds a roster that its coordinator signed")
-    return Case(evidence=evidence, keys=keys, protocol=protocol, entries=entries, rosters=rosters)
+    rosters = {**named, max(named): keys.ring(named[max(named)])}
+    return Case(
+        evidence=evidence, keys=keys, protocol=protocol, entries=entries, named=named, rosters=rosters
+    )
 
 
 def _named(data: bytes) -> Roster:

@@ -9,6 +9,7 @@ Nothing here is believed: which files exist and what their bytes are. Links are 
 
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -50,11 +51,13 @@ class Evidence:
         folders: Where they were found, in the order in which they count.
         files: Name as in a bundle -> path.
         findings: What the manifests say of them.
+        folded: Folder -> names directly below it, sorted.
     """
 
     folders: tuple[Path, ...]
     files: Mapping[str, Path]
     findings: tuple[Finding, ...]
+    folded: Mapping[str, tuple[str, ...]]
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file; None if there is none.
@@ -80,9 +83,9 @@ class Evidence:
             )
         return data
 
-    def below(self, folder: str) -> list[str]:
+    def below(self, folder: str) -> tuple[str, ...]:
         """The names directly below a folder, sorted."""
-        return sorted(name for name in self.files if str(PurePosixPath(name).parent) == folder)
+        return self.folded.get(folder, ())
 
 
 def gather(folders: tuple[Path, ...]) -> Evidence:
@@ -101,7 +104,14 @@ def gather(folders: tuple[Path, ...]) -> Evidence:
             if place in files and place != MANIFEST and _bytes(files[place]) != _bytes(path):
                 findings.append(_differs(place, files[place], path))
             files.setdefault(place, path)
-    return Evidence(folders=folders, files=files, findings=tuple(findings))
+    return Evidence(folders=folders, files=files, findings=tuple(findings), folded=_folded(files))
+
+
+def _folded(files: Mapping[str, Path]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(files):
+        found[str(PurePosixPath(name).parent)].append(name)
+    return {folder: tuple(names) for folder, names in found.items()}
 
 
 def _differs(name: str, one: Path, other: Path) -> Finding:

@@ -50,8 +50,22 @@ class OwnKeys:
             sites={name: self.keys.get(name, key) for name, key in roster.sites.items()},
         )
 
-    def judge(self, roster: Roster) -> Iterator[Finding]:
-        """Who of the log's roster is who the auditor thinks."""
+    def judge(self, rosters: Mapping[int, Roster]) -> Iterator[Finding]:
+        """Who of the log's last roster is who the auditor thinks, and who had another key before.
+
+        Args:
+            rosters: Number of a line -> the roster from there on, as the log names it.
+        """
+        roster = rosters[max(rosters)]
+        yield from self._judge(roster)
+        for line, before in rosters.items():
+            for name, key in {before.coordinator: before.coordinator_key, **before.sites}.items():
+                own = self.keys.get(name)
+                if own is not None and own != key and before is not roster:
+                    why = f"from line {line} on this party had key {key.short}, which you did not bring"
+                    yield not_checkable(_CLAIM, why=why, where=name)
+
+    def _judge(self, roster: Roster) -> Iterator[Finding]:
         parties = {roster.coordinator: roster.coordinator_key, **roster.sites}
         if not self.keys:
             why = "you brought no key: those in the bundle prove nothing about who is who"

@@ -41,10 +41,12 @@ def check_order(case: Case) -> Iterator[Finding]:
 def _protocol(case: Case) -> Finding:
     lines = case.of_kind("protocol")
     found = [text_in(entry, "digest") for entry in lines]
-    if found == [case.protocol.digest] and lines[0].seq == 0:
+    name = [entry.data.get("name") for entry in lines]
+    if found == [case.protocol.digest] and lines[0].seq == 0 and name == [case.protocol.study.name]:
         return confirmed(_PROTOCOL, found=f"digest {case.protocol.digest[:16]}", where="line 1")
-    shown = ", ".join(one[:16] for one in found) or "no protocol line"
-    return refuted(_PROTOCOL, expected=f"digest {case.protocol.digest[:16]} in line 1", found=shown)
+    shown = f"{', '.join(one[:16] for one in found) or 'no protocol line'}, name {name}"
+    expected = f"digest {case.protocol.digest[:16]}, name {case.protocol.study.name!r}, in line 1"
+    return refuted(_PROTOCOL, expected=expected, found=shown)
 
 
 def _roster(case: Case) -> Iterator[Finding]:
@@ -53,7 +55,7 @@ def _roster(case: Case) -> Iterator[Finding]:
     if data is None:
         return
     own = read_keys((case.evidence.files[ROSTER],)).keys
-    last = case.named
+    last = case.said
     if own != {last.coordinator: last.coordinator_key, **last.sites}:
         yield refuted(_ROSTER, expected="the parties of the log", found="others", where=ROSTER)
     else:

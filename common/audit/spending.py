@@ -100,7 +100,7 @@ def _facts(data: bytes, case: Case) -> Finding:
 
 def expected_facts(case: Case) -> Mapping[str, object]:
     """What the log and the protocol say of a study, under the names of the results file."""
-    protocol, roster = case.protocol, case.named
+    protocol, roster = case.protocol, case.said
     finish = case.of_kind("finish")
     keys = {roster.coordinator: roster.coordinator_key, **roster.sites}
     return {

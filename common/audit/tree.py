@@ -5,22 +5,26 @@ continues the last one they cosigned. So a log that was rewritten, shortened or 
 sites. The last line, `finish`, says who confirmed the end; nobody can cosign it, and nothing rests on it.
 """
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from wardround.common.audit.case import Case
-from wardround.common.audit.evidence import LOG
+from wardround.common.audit.evidence import LOG, WITNESS
 from wardround.common.audit.verdicts import Finding, confirmed, refuted
-from wardround.common.errors import TrustError
+from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning.study import quorum_of
 from wardround.common.trust.checkpoint import SignedCheckpoint, origin, verify
 from wardround.common.trust.checkpointfile import CHECKPOINTS, COSIGNATURES, read_line
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.ledgerfile import split
 from wardround.common.trust.merkle import Tree
+from wardround.common.trust.signed import is_count
+from wardround.common.trust.statement import read_statement
 
 _CONSISTENT: Final = "every checkpoint is the coordinator's, of this log as it stands"
+_MEMORY: Final = "the log is the one that the hospital says it cosigned"
 _QUORUM: Final = "a quorum of sites verified and cosigned the log up to its result"
 
 
@@ -55,6 +59,44 @@ def check_tree(case: Case) -> Iterator[Finding]:
         found = f"{covered.notes} checkpoints; signatures of the newest {covered.signed}"
         yield confirmed(_CONSISTENT, found=found)
     yield _quorum(case, covered)
+    yield from _remembered(case)
+
+
+def _remembered(case: Case) -> Iterator[Finding]:
+    """What sites say, in statements of their own, that they cosigned last."""
+    tree = Tree(entry.line for entry in case.entries)
+    for name in case.evidence.below(WITNESS):
+        try:
+            site, size, root = _witness(case, name)
+        except WardroundError as error:
+            yield refuted(_MEMORY, expected="the statement of a site", found=str(error), where=name)
+            continue
+        if size > tree.size or tree.root(size).hex() != root:
+            expected = f"these {tree.size} lines or their beginning"
+            yield refuted(_MEMORY, expected=expected, found=f"another log of {size} lines", where=site)
+        else:
+            yield confirmed(_MEMORY, found=f"{size} lines", where=site)
+
+
+def _witness(case: Case, name: str) -> tuple[str, int, str]:
+    """Site, size and root of a statement.
+
+    Raises:
+        TrustError: No site of the study signed it, or it is about another study.
+    """
+    data = case.evidence.need(name)
+    for site, key in case.roster.sites.items():
+        with contextlib.suppress(TrustError):
+            found = read_statement(data, kind=WITNESS, signer=key, where=name).fields
+            match found:
+                case {
+                    "site": str(said),
+                    "protocol": str(protocol),
+                    "log": {"size": int(size), "root": str(root)},
+                }:
+                    if (said, protocol) == (site, case.protocol.digest) and is_count(size):
+                        return site, size, root
+    raise TrustError(f"{name} is no site's own word on the log of this study")
 
 
 def cover(case: Case) -> Covered:

@@ -131,9 +131,7 @@ def truncated(honest: Record, draw: random.Random, folder: Path) -> Path:
 def file_missing(honest: Record, draw: random.Random, folder: Path) -> Path:
     """A file is gone, and the manifest still lists it."""
     honest.hand_over(folder)
-    (
-        folder / draw.choice([*sorted(honest.files), "study-log.jsonl", "checkpoints.jsonl"][:-2] or [""])
-    ).unlink()
+    (folder / draw.choice([*sorted(honest.files), "checkpoints.jsonl"])).unlink()
     return folder
 
 

@@ -11,8 +11,11 @@ from tests.studies import private_protocol
 
 from wardround.common.trust.checkpoint import cosign
 from wardround.common.trust.checkpointfile import checkpoint_line, read_line
+from wardround.common.trust.merkle import Tree
+from wardround.common.trust.statement import sign_statement
 
 QUORUM = "a quorum of sites verified and cosigned the log up to its result"
+MEMORY = "the log is the one that the hospital says it cosigned"
 CONSISTENT = "every checkpoint is the coordinator's, of this log as it stands"
 
 
@@ -42,7 +45,10 @@ def test_a_log_rewritten_after_it_was_cosigned_is_found(tmp_path: Path) -> None:
     honest = record().hand_over(tmp_path / "honest")
     cosigned = (honest / "checkpoints.jsonl").read_bytes()
     # The coordinator rewrites what nothing else binds, and signs its whole log anew.
-    rewritten = record().with_line(0, name="another name").hand_over(tmp_path / "bundle")
+    place = record().at("round")
+    slipped_in = ("members", {"round": 1, "attempt": 1, "left": {}})
+    lines = (*record().lines[:place], slipped_in, *record().lines[place:])
+    rewritten = replace(record(), lines=lines, sizes=()).hand_over(tmp_path / "bundle")
     (rewritten / "checkpoints.jsonl").write_bytes(cosigned)
     with_manifest(rewritten, record().protocol)
     assert "another root" in refuted(rewritten)[CONSISTENT]
@@ -77,3 +83,27 @@ def test_an_honest_log_names_its_cosigners(tmp_path: Path) -> None:
         "confirmed",
         f"{len(record().lines) - 1} lines, by north, south, west",
     )
+
+
+def with_memory(size: int, root: str, site: str = "north") -> Record:
+    """The record with a site's own statement of what it cosigned last."""
+    digest = record().protocol.digest
+    said = {"site": site, "study": "small", "protocol": digest, "log": {"size": size, "root": root}}
+    statement = sign_statement(record().keys["north"], "witness", said)
+    return record().with_file("witness/north.json", statement)
+
+
+def test_a_hospitals_own_memory_of_the_log_is_compared(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    root = Tree(entry.line for entry in record().log(folder)).root(4).hex()
+    (found,) = (
+        one for one in judged(with_memory(4, root).hand_over(tmp_path / "bundle")) if one.claim == MEMORY
+    )
+    assert (found.verdict, found.where, found.found) == ("confirmed", "north", "4 lines")
+    for size, other in ((4, "0" * 64), (5, root), (4000, root)):
+        assert "another log" in refuted(with_memory(size, other).hand_over(tmp_path / "bundle"))[MEMORY]
+
+
+def test_a_memory_that_another_site_signed_is_refuted(tmp_path: Path) -> None:
+    assert "no site's own word" in refuted(with_memory(0, "", "south").hand_over(tmp_path / "bundle"))[MEMORY]

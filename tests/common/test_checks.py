@@ -13,7 +13,7 @@ def test_positive_accepts_finite_numbers_above_zero(value: float) -> None:
     positive(delta=value)
 
 
-@pytest.mark.parametrize("value", [0, -1, -1e-300, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("value", [0, -1, -1e-300, math.inf, -math.inf, math.nan, 10**400, -(10**400)])
 def test_positive_refuses_the_rest(value: float) -> None:
     with pytest.raises(UsageError, match=r"expected delta > 0, found"):
         positive(delta=value)
@@ -24,7 +24,7 @@ def test_not_negative_accepts_zero(value: float) -> None:
     not_negative(l2=value)
 
 
-@pytest.mark.parametrize("value", [-1, math.inf, math.nan])
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, 10**400])
 def test_not_negative_refuses_the_rest(value: float) -> None:
     with pytest.raises(UsageError, match=r"expected l2 >= 0, found"):
         not_negative(l2=value)

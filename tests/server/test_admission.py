@@ -90,6 +90,11 @@ def test_a_receipt_that_the_head_does_not_name_is_refused(receipt: str) -> None:
     assert "head of the reply to name its receipt" in reason(judged(header=replace(HEADER, receipt=receipt)))
 
 
+def test_a_charge_of_more_steps_than_any_number_holds_is_refused_and_crashes_nothing() -> None:
+    event = {"kind": "gaussian-steps", "noise_multiplier": "1.0", "sample_rate": "1.0", "steps": 10**400}
+    assert "a charge that cannot be" in reason(judged(content=forged(event=event)))
+
+
 def test_a_claimed_number_of_examples_in_the_receipt_is_refused() -> None:
     assert "unknown key 'num-examples'" in reason(judged(content=forged(**{"num-examples": 1_000_000})))
 
