@@ -19,7 +19,7 @@ import h11
 from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2, run_pb2, runtime_pb2
 from flwr.proto.fab_pb2 import GetFabRequest
 from flwr.proto.recorddict_pb2 import ConfigRecord
-from google.protobuf.message import Message as Proto  # type: ignore[import-untyped]
+from google.protobuf.message import Message as Proto
 
 HEADERS: Final[Mapping[str, str]] = {
     "host": "the port is drawn; on the executor's side that of loopback",
