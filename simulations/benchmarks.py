@@ -69,7 +69,7 @@ def run_benchmarks(*, repeats: int) -> list[BenchRow]:
     rows = [row for sites in SITES for row in _overhead(sites, repeats)]
     # What runs in this process comes last: a child's peak memory counts from that of its parent.
     rows += [*_clipping(repeats), _private_step(repeats)]
-    return [*rows, _integer_noise(repeats), *_secure_sum(repeats)]
+    return [*rows, _integer_noise(repeats), *_secure_sum(repeats), *_exchange(repeats)]
 
 
 def _overhead(sites: int, repeats: int) -> list[BenchRow]:
@@ -176,4 +176,17 @@ def _secure_sum(repeats: int) -> list[BenchRow]:
     return [
         BenchRow(name=f"{label}, {kind}", ours=ours, floor=floor, ratio=ratio, limit=limit, unit=unit)
         for kind, ours, floor, ratio, limit, unit in kinds
+    ]
+
+
+def _exchange(repeats: int) -> list[BenchRow]:
+    """An exchange between real processes: against its budget, and beside bytes, signatures and a fork."""
+    from wardround.simulations.bench_exchange import BUDGET_S
+
+    found = _spawn(str(max(repeats, 5)), module="bench_exchange").said
+    label = "exchange of a million parameters, 2 hospitals, beyond training"
+    ours = found["exchange_s"]
+    return [
+        BenchRow(name=f"{label}, {kind}", ours=ours, floor=floor, ratio=ours / floor, limit=limit, unit="s")
+        for kind, floor, limit in (("budget", BUDGET_S, 1.0), ("floor", found["floor_s"], 25.0))
     ]

@@ -2,16 +2,19 @@
 
 Guarantees:
     From other machines, only what a hospital's SuperNode needs and the health check can be reached. The rest wants
-    a caller on this machine that shows its secret. A node can send replies of its own only, to messages that it got.
+    a caller on this machine that shows its secret. A node can send replies of its own only, to messages that it got,
+    and no more bytes than one reply may have.
 """
 
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, Final
 
 from flwr.common.constant import ISOLATION_MODE_PROCESS, SUPERLINK_NODE_ID, TRANSPORT_TYPE_GRPC_RERE
 from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
+from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
@@ -22,8 +25,10 @@ from flwr.superlink.main import create_app
 from flwr.superlink.servicer.fleet import fleet_handlers
 
 from wardround.common.flower.internals_calls import LOCAL_HEADER, local_secret
+from wardround.common.flower.internals_state import lighten
 from wardround.common.flower.places import LinkPlace
 from wardround.common.flower.replacing import replace_in
+from wardround.common.flower.tally import Tally
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,11 +45,15 @@ MOST_OBJECTS: Final = 1000  # parts of one reply; each is a row of the SuperLink
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 _stock_push = fleet_handlers.push_messages
+_stock_push_object = fleet_handlers.push_object
 
 
 def guarded_superlink(place: LinkPlace) -> App:
     """The SuperLink of a place as an ASGI application."""
-    replace_in(fleet_handlers, "push_messages", _push_own_replies)
+    tally = Tally()
+    replace_in(fleet_handlers, "push_messages", partial(_push_own_replies, tally))
+    replace_in(fleet_handlers, "push_object", partial(_push_part, tally))
+    lighten()
     app = create_app(_config(place), SuperLinkLifespan)
     app.add_middleware(Guard, secret=local_secret(place.secret))
     return app
@@ -70,8 +79,8 @@ class Guard:
             await _refuse(send, 403)
         elif not _small(scope):
             await _refuse(send, 413)
-        else:
-            await self._app(scope, receive, send)
+        elif (body := await _whole(receive)) is not None:
+            await self._app(scope, _once(body, receive), send)
 
     def _allowed(self, scope: Scope) -> bool:
         if scope["path"] in OPEN_PATHS:
@@ -90,12 +99,39 @@ def _small(scope: Scope) -> bool:
     return b"transfer-encoding" not in headers and length.isdigit() and int(length) <= LARGEST_BODY
 
 
+async def _whole(receive: Receive) -> bytes | None:
+    """The body of a request; None where its sender left before the end.
+
+    Flower's layers would each pass it on in pieces of 64 kB, which takes longer than everything else they do.
+    """
+    pieces, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(pieces)
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    """Gives a body in one piece; then what else is received."""
+    left = [body]
+
+    async def given() -> MutableMapping[str, Any]:
+        if left:
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await receive()
+
+    return given
+
+
 async def _refuse(send: Send, status: int) -> None:
     await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 
-def _push_own_replies(request: PushMessagesRequest, state: LinkState) -> PushMessagesResponse:
+def _push_own_replies(tally: Tally, request: PushMessagesRequest, state: LinkState) -> PushMessagesResponse:
     """Flower authenticates the node of a request but not the message in it: a hospital could address another one."""
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         raise _forbidden("expected one message")
@@ -106,7 +142,17 @@ def _push_own_replies(request: PushMessagesRequest, state: LinkState) -> PushMes
         raise _forbidden(f"node {request.node.node_id} sent a message in another node's name")
     if not metadata.reply_to_message_id or metadata.dst_node_id != SUPERLINK_NODE_ID:
         raise _forbidden(f"node {request.node.node_id} sent a message that is no reply")
-    return _stock_push(request=request, state=state)
+    response = _stock_push(request=request, state=state)
+    tally.announce(response.session_id, request.node.node_id, metadata.run_id, metadata.reply_to_message_id)
+    return response
+
+
+def _push_part(tally: Tally, request: PushObjectRequest, state: LinkState) -> PushObjectResponse:
+    """Flower takes any number of parts for one reply."""
+    node, run = request.node.node_id, request.run_id
+    if not tally.take(request.session_id, node, run, len(request.object_content)):
+        raise _forbidden(f"node {node} sent more than a reply may hold")
+    return _stock_push_object(request=request, state=state)
 
 
 def _forbidden(why: str) -> FlowerError:

@@ -27,8 +27,8 @@ from flwr.supercore.inflatable.inflatable_utils import (
 )
 
 from wardround.common.flower.records import LARGEST_VALUE
+from wardround.common.flower.tally import LARGEST_REPLY
 
-LARGEST_REPLY: Final = 2**30  # bytes; a model of 268 million parameters
 _LARGEST_PART: Final = LARGEST_VALUE + 2**20  # bytes of anything but the pieces of an array
 _PIECE: Final = "ArrayChunk"
 

@@ -17,6 +17,9 @@ from wardround.common.flower.places import LinkPlace, settle
 from wardround.common.flower.plainlog import plain_log
 from wardround.common.flower.version import require_supported
 
+_MOST: Final = (
+    512  # connections at once; a hospital has a few, whoever comes after that is told to come again
+)
 _GRACE: Final = 5  # seconds for requests under way when the process is asked to end
 
 
@@ -63,6 +66,7 @@ def _serve(place: LinkPlace) -> None:
         log_level="warning",
         proxy_headers=False,  # who asks is decided by the connection, never by a header
         server_header=False,
+        limit_concurrency=_MOST,
         timeout_graceful_shutdown=_GRACE,
     )
 

@@ -20,8 +20,9 @@ from tests.rawnode import RawNode, forged, raw_node
 
 from wardround.common.flower.internals import become_task, name_message
 from wardround.common.flower.internals_link import MOST_OBJECTS
-from wardround.common.flower.internals_pull import LARGEST_REPLY, Parcel
+from wardround.common.flower.internals_pull import Parcel
 from wardround.common.flower.records import pack, unpack
+from wardround.common.flower.tally import LARGEST_REPLY
 
 ASKED = "the message that is answered"
 
