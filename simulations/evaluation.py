@@ -15,10 +15,9 @@ from wardround.common.learning.intervals import bootstrap, paired_difference
 from wardround.common.learning.metrics import evaluate
 from wardround.common.study.outcomes import Outcome, Targets
 from wardround.simulations.hospitals import Groups
-from wardround.simulations.resultrows import PRIMARY, EvaluationRow, GainRow, SubgroupRow
+from wardround.simulations.resultrows import EvaluationRow, GainRow
 
 ALL = "all"
-SMALLEST_SUBGROUP = 10
 
 Predictions = NDArray[np.float64]
 
@@ -32,16 +31,22 @@ class Board:
         truth: Targets of the held-out patients of each site.
         groups: Subgroup columns of the same patients, in the same order.
         predictions: Model name to site to predictions, in the same order; a model need not cover every site.
+        survival: Likewise the chance of no event up to each cut point; only models that give one.
     """
 
     outcome: Outcome
     truth: Mapping[str, Targets]
     groups: Mapping[str, Groups]
     predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
+    survival: dict[str, dict[str, Predictions]] = field(default_factory=dict)
 
-    def add(self, model: str, site: str, predictions: Predictions) -> None:
+    def add(
+        self, model: str, site: str, predictions: Predictions, survival: Predictions | None = None
+    ) -> None:
         """Note what a model said of a site's held-out patients."""
         self.predictions.setdefault(model, {})[site] = predictions
+        if survival is not None:
+            self.survival.setdefault(model, {})[site] = survival
 
     def pooled(self, model: str) -> tuple[Targets, Predictions] | None:
         """All held-out patients together, if the model covers every site."""
@@ -55,6 +60,16 @@ class Board:
             event=np.concatenate(events) if events else None,
         )
         return targets, np.concatenate([found[site] for site in self.truth])
+
+    def pooled_survival(self, model: str) -> Predictions | None:
+        """The same patients' survival, if the model gives any for every site."""
+        found = self.survival.get(model, {})
+        return np.concatenate([found[site] for site in self.truth]) if set(found) == set(self.truth) else None
+
+    def pooled_groups(self) -> Groups:
+        """The same patients' subgroup columns."""
+        parts = [self.groups[site] for site in self.truth]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def evaluation_rows(board: Board, rng: np.random.Generator) -> tuple[EvaluationRow, ...]:
@@ -120,46 +135,4 @@ def _gains_of(board: Board, site: str, rng: np.random.Generator) -> Iterator[Gai
             low=low,
             high=high,
             probability_better=better,
-        )
-
-
-def subgroup_rows(board: Board, rng: np.random.Generator) -> tuple[SubgroupRow, ...]:
-    """The federated model for each declared subgroup, over all sites; small groups are left out."""
-    whole = board.pooled("federated") if "federated" in board.predictions else None
-    if whole is None:
-        return ()
-    parts = [board.groups[site] for site in board.truth]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return tuple(
-        row for name, values in columns.items() for row in _subgroups_of(board, whole, name, values, rng)
-    )
-
-
-def _subgroups_of(
-    board: Board,
-    whole: tuple[Targets, Predictions],
-    column: str,
-    values: NDArray[np.object_],
-    rng: np.random.Generator,
-) -> Iterator[SubgroupRow]:
-    targets, made = whole
-    for group in sorted({value for value in values if value is not None}):
-        index = np.flatnonzero(values == group)
-        if len(index) < SMALLEST_SUBGROUP:
-            continue
-        part, predictions = targets.take(index), made[index]
-        found = evaluate(board.outcome, part, predictions)
-        metric = next((name for name in PRIMARY if not math.isnan(found.get(name, math.nan))), None)
-        if metric is None:
-            continue
-        low, high = bootstrap(board.outcome, part, predictions, metric, rng=rng)
-        yield SubgroupRow(
-            model="federated",
-            column=column,
-            group=group,
-            metric=metric,
-            value=found[metric],
-            low=low,
-            high=high,
-            patients=len(index),
         )

@@ -11,12 +11,14 @@ from wardround.common.code import package_digest
 from wardround.common.privacy.accounting import Relation
 from wardround.common.privacy.events import DpEvent
 from wardround.common.study.protocol import StudyProtocol
-from wardround.simulations.evaluation import Board, evaluation_rows, gain_rows, subgroup_rows
+from wardround.simulations.calibrating import calibration_tables
+from wardround.simulations.evaluation import Board, evaluation_rows, gain_rows
 from wardround.simulations.hospitals import Consortium, exposures
 from wardround.simulations.observers import HEADLINE, cost, observers
 from wardround.simulations.resultrows import CohortRow, EpsilonRow
 from wardround.simulations.results import Results
 from wardround.simulations.runfolder import RunFolder
+from wardround.simulations.subgroups import group_tables
 
 
 def summarise(
@@ -37,6 +39,9 @@ def summarise(
     pools = _pools(protocol, consortium, board)
     spent = pools.epsilons("add-or-remove")
     claimed = [row.value for row in spent if row.adversary in HEADLINE]
+    # In this order, so that what was drawn before new tables came is drawn as it was.
+    evaluation, gains = evaluation_rows(board, rng), gain_rows(board, rng)
+    groups, calibrated = group_tables(board, rng), calibration_tables(board, rng)
     return Results(
         study=protocol.study.name,
         mechanism=protocol.privacy.mechanism,
@@ -47,10 +52,15 @@ def summarise(
         replaced=pools.epsilons("replace-one") if protocol.private else (),
         honest_sites=protocol.privacy.honest_sites,
         rounds=protocol.federation.rounds,
-        evaluation=evaluation_rows(board, rng),
-        gains=gain_rows(board, rng),
+        evaluation=evaluation,
+        gains=gains,
         curves=run.curves(),
-        subgroups=subgroup_rows(board, rng),
+        subgroups=groups.values,
+        gaps=groups.gaps,
+        worst_groups=groups.worst,
+        calibration=calibrated.measures,
+        calibration_bins=calibrated.bins,
+        net_benefit=calibrated.benefits,
         cohorts=tuple(
             CohortRow(site=h.name, patients=h.rows.n_patients, held_out=len(board.truth[h.name]))
             for h in consortium.hospitals
@@ -108,6 +118,11 @@ def _notes(protocol: StudyProtocol, folds: int) -> list[str]:
         notes.append(
             f"Models were compared by {folds}-fold cross-validation: {folds} studies on the same patients. "
             "The epsilon shown is that of all of them together. The model that was kept is the last fold's."
+        )
+    if protocol.model.loss == "cox":
+        notes.append(
+            "The Cox loss gives an order of risk and no probability: calibration, decision curves and the Brier score "
+            "were not measured."
         )
     if protocol.drafted:
         notes.append("Public constants were drafted from this table: results with it are not private.")

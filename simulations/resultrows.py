@@ -12,10 +12,10 @@ from typing import Final
 from wardround.common.checks import not_negative
 from wardround.common.errors import UsageError
 
-METRICS: Final = ("auc", "accuracy", "brier", "c_index", "r2", "spearman")
+METRICS: Final = ("auc", "accuracy", "brier", "c_index", "integrated_brier", "r2", "spearman")
 PRIMARY: Final = ("auc", "c_index", "r2", "spearman", "accuracy", "brier")
 """Which metric a report leads with: the first of these that was measured."""
-LOWER_IS_BETTER: Final = frozenset({"brier"})
+LOWER_IS_BETTER: Final = frozenset({"brier", "integrated_brier"})
 
 _MODEL = re.compile(r"(federated|pooled|(local|federated-without):.+)", re.DOTALL)
 
@@ -129,7 +129,10 @@ class CurveRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubgroupRow:
-    """A model on the held-out patients with `column` = `group`; `patients` is their exact number."""
+    """A model on the held-out patients with `column` = `group`; `patients` is their exact number.
+
+    The value is NaN where there were too few patients to tell; see `subgroups`.
+    """
 
     model: str
     column: str

@@ -20,15 +20,23 @@ Example:
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pandas as pd
 
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.formats import check_header, header
+from wardround.simulations.evidencerows import (
+    BinRow,
+    CalibrationRow,
+    EvidenceRow,
+    GapRow,
+    NetBenefitRow,
+    WorstGroupRow,
+)
 from wardround.simulations.observers import HEADLINE
 from wardround.simulations.resultrows import (
     PRIMARY,
@@ -41,11 +49,12 @@ from wardround.simulations.resultrows import (
     Row,
     SubgroupRow,
 )
+from wardround.simulations.strictjson import Shape, parsed, plain, typed
 
 FORMAT: Final = "wardround-results"
 VERSION: Final = 1
 
-_ROWS: Final[Mapping[str, type[Row]]] = {
+_ROWS: Final[Mapping[str, type[Row | EvidenceRow]]] = {
     "epsilon": EpsilonRow,
     "replaced": EpsilonRow,
     "evaluation": EvaluationRow,
@@ -54,16 +63,17 @@ _ROWS: Final[Mapping[str, type[Row]]] = {
     "subgroups": SubgroupRow,
     "cohorts": CohortRow,
     "caps": CapRow,
+    "gaps": GapRow,
+    "worst_groups": WorstGroupRow,
+    "calibration": CalibrationRow,
+    "calibration_bins": BinRow,
+    "net_benefit": NetBenefitRow,
 }
-_LATER: Final[Mapping[str, object]] = {"replaced": [], "honest_sites": 0}
+_EVIDENCE: Final = ("gaps", "worst_groups", "calibration", "calibration_bins", "net_benefit")
+_LATER: Final[Mapping[str, object]] = {"replaced": [], "honest_sites": 0, **{name: [] for name in _EVIDENCE}}
 """Fields that version 1 gained later: written only where they say something."""
-_NULL: Final[Mapping[type[Row], float]] = {
-    EpsilonRow: math.inf,
-    EvaluationRow: math.nan,
-    GainRow: math.nan,
-    CurveRow: math.nan,
-    SubgroupRow: math.nan,
-}
+_MEASURED: Final = (EvaluationRow, GainRow, CurveRow, SubgroupRow, *(_ROWS[name] for name in _EVIDENCE))
+_SHAPE: Final = Shape(rows=_ROWS, null={EpsilonRow: math.inf, **dict.fromkeys(_MEASURED, math.nan)})
 """What null means in a row; elsewhere it is refused."""
 
 
@@ -84,6 +94,9 @@ class Results:
         evaluation: Every model, place and metric.
         gains: One row per site and metric.
         curves, subgroups, cohorts, caps: See their rows; each may be empty.
+        gaps, worst_groups: How much worse the federated model is for some groups of patients; see their rows.
+        calibration, calibration_bins, net_benefit: Whether its probabilities mean what they say, and whether acting
+            on them helps; see their rows. Empty where the outcome or the loss gives no probabilities.
         replaced: As `epsilon`, for replacing one patient by another.
         honest_sites: h, under joint noise: the claim holds against all parties but so many honest sites.
         left_out_sites: Sites that were below the protocol's minimum.
@@ -107,6 +120,11 @@ class Results:
     subgroups: tuple[SubgroupRow, ...] = ()
     cohorts: tuple[CohortRow, ...] = ()
     caps: tuple[CapRow, ...] = ()
+    gaps: tuple[GapRow, ...] = ()
+    worst_groups: tuple[WorstGroupRow, ...] = ()
+    calibration: tuple[CalibrationRow, ...] = ()
+    calibration_bins: tuple[BinRow, ...] = ()
+    net_benefit: tuple[NetBenefitRow, ...] = ()
     replaced: tuple[EpsilonRow, ...] = ()
     honest_sites: int = 0
     left_out_sites: int = 0
@@ -170,7 +188,7 @@ class Results:
         """The JSON value: `format` and `version` first, NaN and infinity as null."""
         body = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in _ROWS:
-            body[name] = [_plain(asdict(row)) for row in body[name]]
+            body[name] = [plain(asdict(row)) for row in body[name]]
         said = {name: value for name, value in body.items() if name not in _LATER or value != _LATER[name]}
         return {**header(FORMAT, VERSION), **said, "notes": list(self.notes)}
 
@@ -186,11 +204,11 @@ class Results:
             StorageError: It is not JSON, not of this format, newer, or a field is unknown, absent or of a
                 wrong type; the message names `where` and the field.
         """
-        found = _parsed(text, where)
+        found = parsed(text, where)
         check_header(found, name=FORMAT, version=VERSION, where=where)
         body = {name: value for name, value in found.items() if name not in ("format", "version")}
         try:
-            return cls(**_typed(cls, body, where))
+            return cls(**typed(cls, body, where, _SHAPE))
         except UsageError as error:
             raise StorageError(f"{where}: {error}") from None
 
@@ -214,70 +232,10 @@ class Results:
         return cls.from_json(text, where=str(path))
 
     def frames(self) -> dict[str, pd.DataFrame]:
-        """One table per kind of row: epsilon, replaced, evaluation, gains, curves, subgroups, cohorts, caps."""
+        """One table per field that holds rows, under its name."""
         return {
             name: pd.DataFrame(
                 [asdict(row) for row in getattr(self, name)], columns=[field.name for field in fields(kind)]
             )
             for name, kind in _ROWS.items()
         }
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    def number(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {name: number(value) for name, value in row.items()}
-
-
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise StorageError(f"expected JSON in {where}: {error}") from None
-    if not isinstance(found, dict):
-        raise StorageError(f"expected a JSON object in {where}, found {type(found).__name__}")
-    return found
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON; a missing number is null")
-
-
-def _typed(kind: type[Any], found: object, where: str) -> dict[str, Any]:
-    """The constructor arguments of a dataclass from a JSON object, every field checked."""
-    if not isinstance(found, dict):
-        raise StorageError(f"expected an object in {where}, found {type(found).__name__}")
-    known = {field.name: field for field in fields(kind)}
-    if unknown := sorted(set(found) - set(known)):
-        raise StorageError(f"{where}: unknown field {', '.join(unknown)}")
-    absent = [name for name, field in known.items() if field.default is MISSING and name not in found]
-    if absent:
-        raise StorageError(f"{where}: field {', '.join(absent)} is missing")
-    return {name: _value(kind, known[name], value, f"{where}: {name}") for name, value in found.items()}
-
-
-def _value(kind: type[Any], field: Field[Any], value: object, where: str) -> object:
-    if kind is Results and field.name in _ROWS:
-        return _rows(_ROWS[field.name], value, where)
-    if value is None and field.type is float and kind in _NULL:
-        return _NULL[kind]
-    if field.type is float and type(value) in (int, float):
-        return _finite(float(cast(float, value)), where)
-    if field.type == tuple[str, ...] and isinstance(value, list) and all(type(v) is str for v in value):
-        return tuple(value)
-    if type(value) is not field.type:
-        raise StorageError(f"{where}: found {type(value).__name__}, which it cannot be")
-    return value
-
-
-def _finite(value: float, where: str) -> float:
-    if not math.isfinite(value):
-        raise StorageError(f"{where}: the number is too large to be meant")
-    return value
-
-
-def _rows(kind: type[Row], found: object, where: str) -> tuple[Row, ...]:
-    if not isinstance(found, list):
-        raise StorageError(f"{where}: expected a list, found {type(found).__name__}")
-    return tuple(kind(**_typed(kind, row, f"{where}[{number}]")) for number, row in enumerate(found))

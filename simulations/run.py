@@ -14,11 +14,11 @@ import numpy as np
 from wardround.common.learning.features import FeaturePath
 from wardround.common.learning.metrics import evaluate
 from wardround.common.learning.parameters import Parameters
-from wardround.common.learning.predictions import predict
+from wardround.common.learning.predictions import predict, survival_of
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.baselines import train_baselines
-from wardround.simulations.evaluation import ALL, Board
+from wardround.simulations.evaluation import ALL, Board, Predictions
 from wardround.simulations.federation import Backend, Federation, run_federation
 from wardround.simulations.hospitals import Consortium, Hospital, fold_of, spends
 from wardround.simulations.outcome import summarise
@@ -125,15 +125,17 @@ def _fill(board: Board, plan: Plan, run: RunFolder, step: Step) -> Parameters:
 def _join(board: Board, parts: Sequence[tuple[Board, Sequence[Hospital]]]) -> None:
     """Put the predictions of all folds back into the order of the patients."""
     for part, hospitals in parts:
-        for model, by_site in part.predictions.items():
-            for hospital in hospitals:
-                if hospital.name not in by_site:
-                    continue
-                made = by_site[hospital.name]
-                whole = board.predictions.setdefault(model, {}).setdefault(
-                    hospital.name, np.full((hospital.rows.n_patients, *made.shape[1:]), np.nan)
-                )
-                whole[hospital.test] = made
+        for kept, found in ((board.predictions, part.predictions), (board.survival, part.survival)):
+            for model, by_site in found.items():
+                for hospital in hospitals:
+                    if hospital.name in by_site:
+                        _put(kept.setdefault(model, {}), hospital, by_site[hospital.name])
+
+
+def _put(kept: dict[str, Predictions], hospital: Hospital, made: Predictions) -> None:
+    """What one fold said of its patients of a hospital, into the whole."""
+    empty = np.full((hospital.rows.n_patients, *made.shape[1:]), np.nan)
+    kept.setdefault(hospital.name, empty)[hospital.test] = made
 
 
 def _one_split(
@@ -156,14 +158,17 @@ def _one_split(
     models = train_baselines(protocol, {h.name: h.training() for h in hospitals}, seed=plan.seed)
     step("training the yardsticks", 1, 1)
     for hospital in hospitals:
-        held_out = hospital.held_out()
-        for name, model in {"federated": federated, "pooled": models["pooled"]}.items():
-            board.add(name, hospital.name, predict(protocol, model, held_out))
         own = f"local:{hospital.name}"
-        board.add(own, hospital.name, predict(protocol, models[own], held_out))
+        for name, model in {"federated": federated, "pooled": models["pooled"], own: models[own]}.items():
+            _note(board, name, protocol, model, hospital)
     if plan.leave_one_out == "yes":
         _leave_one_out(board, plan, hospitals, run, step, suffix=suffix)
     return federated
+
+
+def _note(board: Board, name: str, protocol: StudyProtocol, model: Parameters, hospital: Hospital) -> None:
+    made = predict(protocol, model, hospital.held_out())
+    board.add(name, hospital.name, made, survival_of(protocol, model, made))
 
 
 def _leave_one_out(
@@ -182,7 +187,7 @@ def _leave_one_out(
                 archiving="none",
             )
         )
-        board.add(f"federated-without:{left.name}", left.name, predict(protocol, model, left.held_out()))
+        _note(board, f"federated-without:{left.name}", protocol, model, left)
     step("leaving one site out", len(hospitals), len(hospitals))
 
 

@@ -18,6 +18,7 @@ METRIC_NAMES: Final = {
     "accuracy": "accuracy",
     "brier": "Brier score",
     "c_index": "C-index",
+    "integrated_brier": "integrated Brier score",
     "r2": "R²",
     "spearman": "Spearman correlation",
 }
@@ -26,6 +27,7 @@ METRIC_MEANINGS: Final = {
     "accuracy": "share of patients put into the right class",
     "brier": "mean squared error of the predicted probabilities; lower is better",
     "c_index": "chance that of two patients the one who dies first had the higher predicted risk; .5 is a coin",
+    "integrated_brier": "mean squared error of predicted survival over the horizons; lower is better",
     "r2": "share of the outcome's variance that the model explains; below zero is worse than the mean",
     "spearman": "agreement of predicted and true ranks, from -1 to 1",
 }

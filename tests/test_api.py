@@ -67,6 +67,16 @@ def test_tables_are_pandas_tables_with_one_row_per_fact(run: "wardround.Run") ->
     np.testing.assert_allclose(run.gains["federated"] - run.gains["local"], run.gains["difference"])
 
 
+def test_tables_of_groups_and_probabilities_are_those_of_the_results(run: "wardround.Run") -> None:
+    frames = run.results.frames()
+    for name in ("subgroups", "gaps", "worst_groups", "calibration", "calibration_bins", "net_benefit"):
+        found = getattr(run, name)
+        assert found.equals(frames[name])
+        assert list(found["model"].unique()) == ["federated"], name
+    assert set(run.gaps["group"]) == {"f", "m"}
+    assert set(run.calibration["on"]) >= {"all"}
+
+
 def test_a_raw_table_is_predicted_patient_by_patient(run: "wardround.Run") -> None:
     raw = table({"new": 30}, seed=77)
     made = run.model.predict_proba(raw)

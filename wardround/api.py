@@ -59,6 +59,36 @@ class Run:
         """The joint model's primary metric by round."""
         return self.results.frames()["curves"]
 
+    @property
+    def subgroups(self) -> "pd.DataFrame":
+        """The joint model for each declared group of patients; NaN where there were too few to tell."""
+        return self.results.frames()["subgroups"]
+
+    @property
+    def gaps(self) -> "pd.DataFrame":
+        """Each group against all patients, with paired intervals and a verdict."""
+        return self.results.frames()["gaps"]
+
+    @property
+    def worst_groups(self) -> "pd.DataFrame":
+        """For each grouping and metric the group that is served worst."""
+        return self.results.frames()["worst_groups"]
+
+    @property
+    def calibration(self) -> "pd.DataFrame":
+        """Calibration slope, intercept, error and Brier scores by place, group and question."""
+        return self.results.frames()["calibration"]
+
+    @property
+    def calibration_bins(self) -> "pd.DataFrame":
+        """The calibration curves, bin by bin."""
+        return self.results.frames()["calibration_bins"]
+
+    @property
+    def net_benefit(self) -> "pd.DataFrame":
+        """The decision curves, threshold by threshold."""
+        return self.results.frames()["net_benefit"]
+
 
 def simulate(
     study: "str | Path",

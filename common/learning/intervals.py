@@ -10,6 +10,8 @@ training would vary.
 Sources: Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapters 13 and 22 (delta method).
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -67,7 +69,7 @@ def bootstrap(
     if np.isnan(score(outcome, targets, predictions, metric)):
         return float("nan"), float("nan")
     draws = _draws(outcome, targets, [predictions], metric, rng, resamples)
-    return _interval(draws[0])
+    return percentiles(draws[0])
 
 
 def paired_difference(
@@ -92,7 +94,7 @@ def paired_difference(
     gain = first - second
     gain = gain[~np.isnan(gain)]
     better = -gain if metric == "brier" else gain
-    return Difference(value, *_interval(gain), float(np.mean((better > 0) + 0.5 * (better == 0))))
+    return Difference(value, *percentiles(gain), float(np.mean((better > 0) + 0.5 * (better == 0))))
 
 
 def _draws(
@@ -105,10 +107,8 @@ def _draws(
 ) -> list[Numbers]:
     """The metric of each model in each draw: one array (resamples,) per model."""
     strata = _strata(outcome, targets, metric)
-    block = max(1, CELLS // max(1, len(targets)))
     found: list[list[Numbers]] = [[] for _ in models]
-    for start in range(0, resamples, block):
-        counts = _counts(strata, min(block, resamples - start), rng)
+    for counts in itertools.islice(sample_and_draws(strata, resamples, rng), 1, None):
         for values, predictions in zip(found, models, strict=True):
             values.append(resampled(outcome, targets, predictions, metric, counts))
     return [np.concatenate(values) for values in found]
@@ -120,7 +120,7 @@ def _strata(outcome: Outcome, targets: Targets, metric: str) -> NDArray[np.int64
     return np.zeros(len(targets), np.int64)
 
 
-def _counts(strata: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def drawn_counts(strata: NDArray[np.int64], draws: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """How often each patient is drawn, shape (draws, n); each stratum keeps its size."""
     counts = np.zeros((draws, len(strata)), np.float32)
     for stratum in np.unique(strata):
@@ -131,7 +131,18 @@ def _counts(strata: NDArray[np.int64], draws: int, rng: np.random.Generator) -> 
     return counts
 
 
-def _interval(draws: Numbers) -> tuple[float, float]:
+def sample_and_draws(
+    strata: NDArray[np.int64], resamples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.float32]]:
+    """Blocks of counts, shape (some draws, n): first one row of ones, the sample itself, then `resamples` draws."""
+    yield np.ones((1, len(strata)), np.float32)
+    block = max(1, CELLS // max(1, len(strata)))
+    for start in range(0, resamples, block):
+        yield drawn_counts(strata, min(block, resamples - start), rng)
+
+
+def percentiles(draws: Numbers) -> tuple[float, float]:
+    """The middle 95 percent of draws, those that are undefined left out; NaN where all are."""
     draws = draws[~np.isnan(draws)]
     if not len(draws):
         return float("nan"), float("nan")

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wardround.common.errors import StudyError
+from wardround.common.learning.censoring import survival_curves
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.models import build, load_into
 from wardround.common.learning.parameters import Parameters
@@ -39,6 +40,19 @@ def predict(protocol: StudyProtocol, parameters: Parameters, rows: PatientRows) 
             advice="training diverged: lower the learning rate, or scale the features publicly",
         )
     return _per_patient(per_row, rows)
+
+
+def survival_of(
+    protocol: StudyProtocol, parameters: Parameters, risk: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """The chance of no event up to each cut point, from the risk scores that `predict` gives.
+
+    Returns:
+        Shape (n, J); None where the outcome is not survival, and for the Cox loss, which has no baseline.
+    """
+    if not isinstance(protocol.outcome, SurvivalOutcome) or "hazard.bias" not in parameters:
+        return None
+    return survival_curves(risk, parameters["hazard.bias"].astype(np.float64))
 
 
 def _scoring(module: nn.Sequential) -> nn.Sequential:

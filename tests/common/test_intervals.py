@@ -130,7 +130,7 @@ def test_draws_in_blocks_give_as_many_draws_as_asked(monkeypatch: pytest.MonkeyP
 
 def test_auc_draws_keep_the_size_of_every_class() -> None:
     y = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
-    counts = intervals._counts(y.astype(np.int64), 100, np.random.default_rng(0))
+    counts = intervals.drawn_counts(y.astype(np.int64), 100, np.random.default_rng(0))
     assert (counts[:, 0] == 1).all()
     assert (counts.sum(axis=1) == 5).all()
     assert counts[:, 1:].max() > 1

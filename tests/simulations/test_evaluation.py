@@ -7,13 +7,7 @@ import pytest
 from tests.runs import RESPONSE, SURVIVAL
 
 from wardround.common.study.outcomes import Targets
-from wardround.simulations.evaluation import (
-    SMALLEST_SUBGROUP,
-    Board,
-    evaluation_rows,
-    gain_rows,
-    subgroup_rows,
-)
+from wardround.simulations.evaluation import Board, evaluation_rows, gain_rows
 
 TRUTH = np.array([0.0, 1.0] * 10)
 RIGHT, WRONG = np.where(TRUTH == 1, 0.9, 0.1), np.where(TRUTH == 1, 0.1, 0.9)
@@ -121,18 +115,6 @@ def test_a_hospital_without_held_out_patients_measures_nothing_and_spoils_nothin
         1.0
     ]
     assert "void" not in {row.site for row in gain_rows(with_empty, rng())}
-
-
-def test_subgroups_cover_all_hospitals_and_small_or_unknown_ones_stay_out() -> None:
-    assert SMALLEST_SUBGROUP <= 14
-    rows = {row.group: row for row in subgroup_rows(board(), rng())}
-    assert {group: row.patients for group, row in rows.items()} == {"f": 24, "m": 14}
-    assert {row.value for row in rows.values()} == {1.0}
-    one = board()
-    for model in one.predictions.values():
-        model.pop("south", None)
-    alone = Board(outcome=RESPONSE, truth=one.truth, groups=one.groups, predictions=one.predictions)
-    assert subgroup_rows(alone, rng()) == ()
 
 
 def test_survival_is_judged_by_the_order_of_deaths() -> None:

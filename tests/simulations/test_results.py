@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wardround.common.errors import StorageError, UsageError
+from wardround.simulations.evidencerows import BinRow, CalibrationRow, GapRow, NetBenefitRow, WorstGroupRow
 from wardround.simulations.observers import EVERYBODY_ELSE, SERVER, TOLERATED
 from wardround.simulations.resultrows import (
     CapRow,
@@ -22,6 +23,7 @@ from wardround.simulations.resultrows import (
 from wardround.simulations.results import Results
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "results-1.json"
+GOLDEN_EVIDENCE = GOLDEN.with_name("results-1-evidence.json")
 
 
 def example() -> Results:
@@ -76,6 +78,45 @@ def example() -> Results:
     )
 
 
+def with_evidence() -> Results:
+    """The same run with everything that version 1 gained about probabilities and groups."""
+    where = {"model": "federated", "on": "all", "column": "", "group": "", "subject": "yes"}
+    groups = {"model": "federated", "column": "sex", "metric": "auc"}
+    return replace(
+        example(),
+        gaps=(
+            GapRow(
+                **groups,
+                group="female",
+                difference=-0.02,
+                low=-0.05,
+                high=0.01,
+                patients=120,
+                verdict="unsure",
+            ),
+        ),
+        worst_groups=(
+            WorstGroupRow(**groups, group="female", value=0.84, low=0.7, high=0.9, judged=2, too_few=1),
+        ),
+        calibration=(
+            CalibrationRow(**where, measure="calibration_slope", value=0.9, low=0.7, high=1.1, patients=240),
+        ),
+        calibration_bins=(
+            BinRow(
+                **where,
+                above=0.1,
+                upto=0.2,
+                patients=31,
+                predicted=0.16,
+                observed=0.19,
+                low=0.09,
+                high=0.36,
+            ),
+        ),
+        net_benefit=(NetBenefitRow(**where, threshold=0.2, value=0.12, low=0.07, high=0.18, treat_all=0.05),),
+    )
+
+
 def changed(**fields: Any) -> str:
     return json.dumps({**example().as_json(), **fields})
 
@@ -90,6 +131,20 @@ def test_the_golden_file_of_version_1_is_read_for_ever() -> None:
 
 def test_the_text_of_version_1_has_not_changed() -> None:
     assert example().to_json() == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_what_version_1_gained_later_is_read_for_ever_and_written_alike() -> None:
+    assert Results.load(GOLDEN_EVIDENCE) == with_evidence()
+    assert with_evidence().to_json() == GOLDEN_EVIDENCE.read_text(encoding="utf-8")
+
+
+def test_too_few_patients_to_tell_is_null_and_comes_back_as_nan() -> None:
+    row = replace(
+        with_evidence().gaps[0], difference=math.nan, low=math.nan, high=math.nan, verdict="too-few"
+    )
+    text = replace(example(), gaps=(row,)).to_json()
+    assert json.loads(text)["gaps"][0]["difference"] is None
+    assert math.isnan(read(text).gaps[0].difference)
 
 
 def test_the_required_fields_carry_the_names_of_the_format() -> None:
@@ -147,6 +202,12 @@ def test_saved_and_loaded_results_are_equal(tmp_path: Path) -> None:
         (changed(epsilon=[{"site": "A", "adversary": "s", "value": -1}]), "epsilon >= 0"),
         (changed(curves=[{"round": 1, "on": "all", "metric": "luck", "value": 1}]), "expected a metric"),
         (changed(evaluation=[7]), r"evaluation\[0\]"),
+        (changed(gaps=[{"model": "federated"}]), r"gaps\[0\]: field column"),
+        (changed(gaps=[{**with_evidence().as_json()["gaps"][0], "verdict": "fair"}]), "expected verdict"),
+        (
+            changed(calibration=[{**with_evidence().as_json()["calibration"][0], "measure": "luck"}]),
+            "measure",
+        ),
         (example().to_json().replace("1e-05", "1e999"), "too large"),
         (example().to_json().replace("1e-05", "NaN"), "NaN is not JSON"),
         ("[]", "expected a JSON object"),
