@@ -28,6 +28,7 @@ from wardround.simulations.privacy_words import (
     terms,
     unprotected,
 )
+from wardround.simulations.report_evidence import evidence
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
 
@@ -135,6 +136,7 @@ def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
         "epsilons": [_epsilons(site, results) for site in results.sites],
         "caps": {row.site: row.cap for row in results.caps},
         "facts": _facts(results),
+        "evidence": evidence(results),
         **_pictures(results, metric),
     }
 

@@ -78,9 +78,10 @@ def test_too_few_patients_to_tell_is_an_answer_and_not_a_number() -> None:
     sex, truth, made = patients(men=8)
     found = tables(sex, truth, made)
     assert {row.patients for row in found.gaps if row.group == "m"} == {16}
-    for row in (*found.values, *found.gaps):
-        number = row.value if row in found.values else row.difference  # type: ignore[union-attr]
-        assert np.isnan(number) == (row.group == "m")
+    numbers = [(row.group, row.value) for row in found.values] + [
+        (row.group, row.difference) for row in found.gaps
+    ]
+    assert all(np.isnan(number) == (group == "m") for group, number in numbers)
     assert {row.verdict for row in found.gaps if row.group == "m"} == {"too-few"}
     assert found.worst == (), "one group has no worst of several"
 
