@@ -11,7 +11,7 @@ CODE := wardround common client server simulations tests setup.py
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults chaos real help-texts notebook clean
+.PHONY: help setup demo test check bench faults chaos browser real help-texts notebook clean
 
 help: ## Say what each target does.
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || grep -h '##' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ faults: $(READY) ## Break the code on purpose, one line at a time; each fault mu
 chaos: $(READY) ## Kill simulations and deployments, by name and at random; look for lost or uncharged releases.
 	$(PY) tests/chaos/run_chaos.py
 	$(PY) tests/chaos/run_deployment.py --page docs/results/failures.md
+
+browser: $(READY) ## Screenshots of two small reports, light and dark, narrow and wide; needs Debian's chromium.
+	$(PY) -m tests.browser.take_screenshots
 
 real: $(READY) ## The real cohorts beside the checkout, from raw file to the results table in the docs.
 	$(PY) -m wardround.simulations.real ../shared/data --out docs/results

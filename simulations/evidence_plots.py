@@ -4,6 +4,7 @@ As in `plots`: a title and a description in words, groups told apart by shape an
 stays text. One panel for each question, in rows of `_ACROSS`.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -21,6 +22,7 @@ _R = TypeVar("_R", BinRow, NetBenefitRow)
 
 TOO_FEW: Final = "too few patients to tell"
 _ACROSS: Final = 3
+_HEIGHTS: Final = {1: 3.4, 2: 3.3, 3: 2.75}
 _BLUE: Final = COLOURS["better"]
 _GRID: Final = "#e6eaee"
 _SHAPES: Final = {"better": "^", "worse": "v", "unsure": "o"}
@@ -103,8 +105,8 @@ def _panels(
     across = min(_ACROSS, len(by_subject))
     down = -(-len(by_subject) // across)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.4 * _ACROSS, 2.75 * down + 0.35), layout="constrained")
-        grid = figure.subplots(down, _ACROSS, squeeze=False).ravel()
+        figure = Figure(figsize=(7.2, _HEIGHTS[across] * down + 0.35), layout="constrained")
+        grid = figure.subplots(down, across, squeeze=False).ravel()
         for panel, (subject, found) in zip(grid, by_subject.items(), strict=False):
             draw(panel, found)
             panel.set_title(_short(subject), fontsize=10)
@@ -113,7 +115,7 @@ def _panels(
             panel.set_axis_off()
         for place, panel in enumerate(grid[: len(by_subject)]):
             panel.set_xlabel(axes[0])
-            panel.set_ylabel(axes[1] if place % _ACROSS == 0 else "")
+            panel.set_ylabel(axes[1] if place % across == 0 else "")
         _legend(figure, grid[0])
         words = "; ".join(
             f"{subject}: {', '.join(said(row) for row in found)}" for subject, found in by_subject.items()
@@ -133,6 +135,11 @@ def _short(text: str, most: int = 30) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def _wrapped(text: str) -> str:
+    """A label in at most two lines."""
+    return "\n".join(textwrap.wrap(text, 32, max_lines=2, placeholder="…"))
+
+
 def groups(values: Sequence[SubgroupRow], gaps: Sequence[GapRow], metric: str, everybody: float) -> str:
     """The model for each group with its interval, against all patients together, as SVG.
 
@@ -150,7 +157,7 @@ def groups(values: Sequence[SubgroupRow], gaps: Sequence[GapRow], metric: str, e
         axes.axvline(everybody, color=QUIET, linewidth=1, linestyle="--")
         for place, row in enumerate(chosen):
             _draw_group(axes, place, row, verdicts.get((row.column, row.group), "too-few"))
-        axes.set_yticks(range(len(chosen)), [_short(f"{row.column}: {row.group}", 40) for row in chosen])
+        axes.set_yticks(range(len(chosen)), [_wrapped(f"{row.column}: {row.group}") for row in chosen])
         axes.set_ylim(len(chosen) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

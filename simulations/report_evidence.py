@@ -23,7 +23,6 @@ VERDICTS: Final = {
 }
 MEASURES: Final = (
     "calibration_slope",
-    "calibration_intercept",
     "calibration_in_the_large",
     "expected_calibration_error",
     "brier",
@@ -68,6 +67,7 @@ class Evidence:
     """What the template shows; lists are empty and pictures "" where nothing was measured."""
 
     groups: tuple[GroupLine, ...]
+    other_metrics: tuple[GroupLine, ...]
     worst: tuple[str, ...]
     groups_picture: str
     overall: tuple[MeasureLine, ...]
@@ -85,9 +85,12 @@ def evidence(results: Results) -> Evidence:
     """All lines and pictures."""
     bins = tuple(row for row in results.calibration_bins if not row.group)
     benefits = tuple(row for row in results.net_benefit if not row.group)
+    lines = list(_group_lines(results))
+    leading = verdicts.METRIC_NAMES.get(results.primary, "")
     rows = [row for row in results.calibration if row.measure in MEASURES]
     return Evidence(
-        groups=tuple(_group_lines(results)),
+        groups=tuple(line for line in lines if line.metric == leading),
+        other_metrics=tuple(line for line in lines if line.metric != leading),
         worst=tuple(_worst(results)),
         groups_picture=_groups_picture(results),
         overall=_measures(row for row in rows if row.on == ALL and not row.group),
@@ -136,7 +139,7 @@ def _worst(results: Results) -> Iterable[str]:
         if row.metric == results.primary:
             left = f"; {row.too_few} others have {TOO_FEW}" if row.too_few else ""
             yield (
-                f"Of the {row.judged} groups of {row.column} that can be judged, the model serves {row.group} worst: "
+                f"Of the {row.judged} groups of {row.column} that can be judged, it works worst for {row.group}: "
                 f"{verdicts.METRIC_NAMES[row.metric]} {_stated(row.value, row.low, row.high)}{left}."
             )
 

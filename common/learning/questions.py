@@ -67,7 +67,8 @@ def questions(
     """
     match outcome:
         case BinaryOutcome():
-            return (Question(subject=outcome.positive[0], y=targets.value, probability=predictions),)
+            subject = f"{outcome.column}: {outcome.positive[0]}"
+            return (Question(subject=subject, y=targets.value, probability=predictions),)
         case ClassOutcome():
             return tuple(
                 Question(

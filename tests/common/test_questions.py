@@ -33,7 +33,7 @@ ONE = np.ones((1, 4))
 def test_a_binary_outcome_asks_about_its_positive_class() -> None:
     y, p = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.1, 0.8, 0.6, 0.4])
     (found,) = questions(BINARY, Targets(value=y), p, None)
-    assert found.subject == "ill"
+    assert found.subject == "y: ill"
     values = measure(found, ONE)
     assert tuple(values) == MEASURES
     assert values["brier"] == pytest.approx([brier(y, p)])
