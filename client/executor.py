@@ -39,7 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         require_supported()
         from wardround.client.reception import site_for
+        from wardround.common.code import package_digest
 
+        package_digest()  # of the code that every child starts with, whatever is installed later
         if len(arguments) != 1:
             raise UsageError("expected one argument, the site's folder")
         plain_log()

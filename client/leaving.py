@@ -10,9 +10,11 @@ from typing import Final, cast
 
 import numpy as np
 
+from wardround.client.consenting import Consent, approval_statement
 from wardround.common.learning import exchange
 from wardround.common.learning.models import like
 from wardround.common.learning.statistics import size
+from wardround.common.privacy.events import encode
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.agreement import (
     HYBRID,
@@ -20,8 +22,12 @@ from wardround.common.trust.agreement import (
     EphemeralKeys,
     installed_suites,
 )
+from wardround.common.trust.checkpoint import Checkpoint, cosign, origin
 from wardround.common.trust.envelope import Header, seal
 from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.merkle import HASH_SIZE
+from wardround.common.trust.signed import timestamp, utc_now
 from wardround.common.trust.sumroster import (
     AGREED,
     MASKED,
@@ -34,11 +40,15 @@ from wardround.common.trust.sumroster import (
     recipients,
 )
 from wardround.common.trust.sumwire import Masked
+from wardround.common.trust.witness import answer
 
 LONGEST_LEDGER: Final = 999_999
-"""A ledger's number of entries, for the size of a receipt."""
+"""Entries of a ledger, lines of a log, or a roster's version, for the size of a message."""
 
 _ANY: Final = "0" * 64  # a digest
+_COST: Final = (
+    "what it cost, number and hash of the ledger's last entry, this site's signature under the study's log"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,21 +109,23 @@ class _Scribe:
         yield Leaving(
             kind=exchange.PRESENT,
             when="when the coordinator calls the roll",
-            what="that this site is there and approved the study",
-            most=self._sealed(exchange.PRESENT, b""),
+            what="that this site is there, and its signed approval: study, members, price and delta, number, hash and "
+            "time of the ledger's reservation, digest and release of the installed code; how many lines of the study's "
+            "log it signed last",
+            most=self._sealed(exchange.PRESENT, self._approval(), log=answer(LONGEST_LEDGER)),
         )
         yield from self._joint() if self.protocol.joint else self._update()
         yield Leaving(
             kind=exchange.DECLINED,
             when="instead of any other message",
             what="the word `declined` and a reference that means something at this site only",
-            most=self._sealed(exchange.DECLINED, exchange.refusal("0" * 8)),
+            most=self._sealed(exchange.DECLINED, exchange.refusal("0" * 8), log=answer(LONGEST_LEDGER)),
         )
         yield Leaving(
             kind=exchange.FINISHED,
             when="at the end of the study",
-            what="that this site closed the study",
-            most=self._sealed(exchange.FINISHED, b""),
+            what="that this site closed the study, and its signature under the study's log",
+            most=self._sealed(exchange.FINISHED, b"", log=self._cosigned()),
         )
 
     @property
@@ -126,11 +138,16 @@ class _Scribe:
         yield Leaving(
             kind=exchange.UPDATE,
             when="once per attempt of a round; a repeated question gets the same bytes",
-            what=f"the change of the model, {noise}; what it cost, the number and hash of the ledger's last entry",
+            what=f"the change of the model, {noise}; {_COST}",
             arrays=tuple(
                 Array(name=name, shape=array.shape, kind="float32") for name, array in model.items()
             ),
-            most=self._sealed(exchange.UPDATE, exchange.pack_update(self._receipt(), model), receipt=_ANY),
+            most=self._sealed(
+                exchange.UPDATE,
+                exchange.pack_update(self._receipt(), model),
+                receipt=_ANY,
+                log=self._cosigned(),
+            ),
             times=self._attempts,
         )
 
@@ -155,9 +172,11 @@ class _Scribe:
                 kind=MASKED,
                 when=round_,
                 what="this site's share of a sum, with its share of the noise, masked so that only the sum over all "
-                "members can be read; what it cost, the number and hash of the ledger's last entry",
+                f"members can be read; {_COST}",
                 arrays=arrays,
-                most=self._sealed(MASKED, self._masked(arrays[0].shape[0]), receipt=_ANY),
+                most=self._sealed(
+                    MASKED, self._masked(arrays[0].shape[0]), receipt=_ANY, log=self._cosigned()
+                ),
                 times=self._attempts,
             )
 
@@ -192,6 +211,29 @@ class _Scribe:
     def _masked(self, length: int) -> bytes:
         values = np.zeros(length, np.uint32)
         return Masked(receipt=self._receipt().to_bytes(), transcript=_ANY, values=values).pack()
+
+    def _cosigned(self) -> str:
+        checkpoint = Checkpoint(
+            origin=origin(self.protocol.study.name, self.protocol.digest),
+            size=LONGEST_LEDGER,
+            root=bytes(HASH_SIZE),
+        )
+        return answer(LONGEST_LEDGER, cosign(self.key, checkpoint, time=utc_now()))
+
+    def _approval(self) -> bytes:
+        terms = self.protocol.federation
+        price = {"event": encode(self.protocol.event()), "releases": terms.rounds * terms.attempts}
+        reserved = Entry(
+            seq=LONGEST_LEDGER, prev=_ANY, kind="reserve", time=timestamp(utc_now()), payload=price, line=b""
+        )
+        return approval_statement(
+            self.key,
+            site=self.site,
+            protocol=self.protocol,
+            roster=self.roster,
+            consent=Consent(by="person", roster_version=LONGEST_LEDGER),
+            reserved=reserved,
+        )
 
     def _receipt(self) -> exchange.Receipt:
         return exchange.Receipt(event=self.protocol.event(), ledger_seq=LONGEST_LEDGER, ledger_head=_ANY)

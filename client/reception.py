@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.client.approvals import Approval, read_approval
+from wardround.client.consenting import Consent
 from wardround.client.frozen import FrozenTrainer
 from wardround.client.joining import Pinned
 from wardround.client.office import PATIENCE, Office
@@ -83,6 +84,7 @@ class Reception:
                 trainer=_trainer(approval, office),
                 desk=office.desk(approval.protocol) if approval.protocol.joint else None,
                 consent=lambda: _consent(approval, office, ledger),
+                terms=Consent(by="person", roster_version=approval.roster_version),
             )
 
     def _approval(self, office: Office, digest: str) -> Approval:
@@ -109,7 +111,8 @@ def _consent(approval: Approval, office: Office, ledger: Ledger) -> None:
     """
     if approval.state != "approved":
         raise PolicyRefusal(f"study {approval.name} was revoked at this site")
-    if ledger.reserved_at(approval.name, approval.protocol.digest) > approval.ledger_seq:
+    reserved = ledger.reservation(approval.name, approval.protocol.digest)
+    if reserved is not None and reserved.seq > approval.ledger_seq:
         raise TrustError(
             f"study {approval.name} was approved again later than this approval says",
             advice="an earlier state of the folder was restored, with patients who may have left: approve it again",

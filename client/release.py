@@ -11,19 +11,22 @@ Guarantees:
     - No reservation is made that could take the patient pool above the policy's lifetime cap.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from wardround.client.policy import SitePolicy
-from wardround.common.durable import write_atomic
+from wardround.common.durable import write_atomic, write_passing
 from wardround.common.errors import PolicyRefusal, PrivacyError, TrustError
-from wardround.common.formats import digest
+from wardround.common.formats import canonical, digest
 from wardround.common.learning.exchange import Receipt
 from wardround.common.privacy.accounting import Against, epsilon
 from wardround.common.privacy.events import NonPrivate, times
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.ledger import Ledger
+from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.witness import NOTHING, Seen
 
 _ASSUMING: Final[Mapping[Against, str]] = {
     "tolerated": "against all parties that a study assumes curious",
@@ -87,6 +90,10 @@ class ReleaseDoor:
                     f"{self._policy.delta:g} {_ASSUMING[against]}; the lifetime cap is {cap:g} and {spent:g} is in use",
                     advice="ask for fewer rounds or attempts or more noise; only the site itself can raise its cap",
                 )
+
+    def reservation(self, protocol: StudyProtocol) -> Entry | None:
+        """The ledger's entry that set the price of the whole study aside; None where the study is not open."""
+        return self._ledger.reservation(protocol.study.name, protocol.digest)
 
     def check_next(self, protocol: StudyProtocol, round_: int, attempt: int) -> None:
         """Refuse an attempt that could not be charged any more; charges nothing.
@@ -158,26 +165,74 @@ class ReleaseDoor:
             )
         return reply
 
-    def let_go(self, protocol: StudyProtocol, round_: int, attempt: int, reply: bytes) -> bytes:
+    def cosigned(self, protocol: StudyProtocol) -> Seen:
+        """What this site cosigned last of the study's log, since it approved the study.
+
+        Without privacy nothing is settled between approval and end, and a small file remembers it; a power cut may
+        take that file, and with it only the check against what was cosigned since.
+        """
+        found = self._ledger.cosigned(protocol.study.name, protocol.digest)
+        return max(found, self._kept_log(protocol), key=lambda seen: seen.size)
+
+    def let_go(
+        self,
+        protocol: StudyProtocol,
+        round_: int,
+        attempt: int,
+        reply: bytes,
+        *,
+        log: Seen | None = None,
+    ) -> bytes:
         """Keep the reply, settle its charge, and only then hand it out. Earlier replies of the study are dropped.
 
         Without privacy there is nothing to keep: the same attempt may be trained again at no further cost.
+
+        With the reply goes `log`, what it cosigns of the study's log, remembered before it leaves.
         """
         if _unlimited(protocol):
+            if log is not None:
+                self._keep_log(protocol, log)
             return reply
         path = self._path(protocol, round_, attempt)
         write_atomic(path, reply, mode=0o600)
-        self._ledger.settle(protocol.study.name, protocol.digest, round_, attempt, digest(reply))
+        self._ledger.settle(protocol.study.name, protocol.digest, round_, attempt, digest(reply), log=log)
         for old in self._outbox.glob(f"{protocol.digest[:16]}-*.reply"):
             if old != path:
                 old.unlink()
         return reply
 
-    def close(self, protocol: StudyProtocol) -> None:
-        """The study is over: what was reserved and never spent, or spent and never let go, is free again."""
+    def close(self, protocol: StudyProtocol, *, log: Seen | None = None) -> None:
+        """The study is over: what was reserved and never spent, or spent and never let go, is free again.
+
+        Args:
+            protocol: The study.
+            log: What the confirmation cosigns of the study's log.
+        """
         if self._ledger.has_open(protocol.study.name, protocol.digest):
             self._give_back(protocol)
-            self._ledger.close_study(protocol.study.name, protocol.digest)
+            self._ledger.close_study(protocol.study.name, protocol.digest, log=log)
+            self._log_path(protocol).unlink(missing_ok=True)
+
+    def _kept_log(self, protocol: StudyProtocol) -> Seen:
+        """What the small file remembers, if it is of the open reservation."""
+        reserved, path = self.reservation(protocol), self._log_path(protocol)
+        if reserved is None or not path.exists():
+            return NOTHING
+        try:
+            match json.loads(path.read_bytes()):
+                case {"reserved": int(seq), "log": log} if seq == reserved.seq:
+                    return Seen.from_dict(log)
+        except (ValueError, TrustError):  # what a power cut left of it
+            return NOTHING
+        return NOTHING
+
+    def _keep_log(self, protocol: StudyProtocol, log: Seen) -> None:
+        if (reserved := self.reservation(protocol)) is not None:
+            said = canonical({"reserved": reserved.seq, "log": log.to_dict()})
+            write_passing(self._log_path(protocol), said, mode=0o600)
+
+    def _log_path(self, protocol: StudyProtocol) -> Path:
+        return self._outbox / f"{protocol.digest[:16]}.log.json"
 
     def _path(self, protocol: StudyProtocol, round_: int, attempt: int) -> Path:
         return self._outbox / f"{protocol.digest[:16]}-{round_}-{attempt}.reply"

@@ -17,16 +17,20 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.client.consenting import SIMULATED, Consent, approval_statement
 from wardround.client.refusals import REFUSALS, RefusalFile
 from wardround.client.release import ReleaseDoor
 from wardround.client.sumdesk import SumDesk
+from wardround.client.witness import Witnessed, witness
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning import exchange
 from wardround.common.learning.parameters import Parameters, check_like, from_bytes
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.signed import utc_now
 from wardround.common.trust.sumroster import OPEN, ROSTER
+from wardround.common.trust.witness import answer
 
 __all__ = ["REFUSALS", "Site", "Trainer"]
 
@@ -60,6 +64,7 @@ class Site:
         trainer: The cohort behind the door; opened on the first task.
         desk: Where secure sums are kept; needed for studies with joint noise.
         consent: Called before every piece of work but the end of the study; raises where the site withdrew.
+        terms: How the site came to take part, as its approval says.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Site:
         trainer: Trainer,
         desk: SumDesk | None = None,
         consent: Callable[[], None] = lambda: None,
+        terms: Consent = SIMULATED,
     ) -> None:
         self.name = name
         self._refusals = RefusalFile(folder)
@@ -84,6 +90,7 @@ class Site:
         self._trainer = trainer
         self._desk = desk
         self._consent = consent
+        self._terms = terms
 
     def answer(self, data: bytes) -> bytes:
         """Answer one message from the coordinator.
@@ -102,21 +109,41 @@ class Site:
             sender=self._roster.coordinator,
         )
         if envelope.header.kind == exchange.ROLL_CALL:
-            return self._reply(envelope, exchange.PRESENT, b"")
+            return self._reply(envelope, exchange.PRESENT, self._approval(), **self._standing())
         if envelope.header.receiver != self.name:
             raise TrustError(f"a message for {envelope.header.receiver!r} reached {self.name!r}")
         try:
             return self._work(envelope)
         except Exception as error:  # a bug or a full disk is a refusal too, with its reason kept here
-            return self._reply(envelope, exchange.DECLINED, exchange.refusal(self._note(envelope, error)))
+            body = exchange.refusal(self._note(envelope, error))
+            return self._reply(envelope, exchange.DECLINED, body, **self._standing())
+
+    def _standing(self) -> dict[str, str]:
+        """How much of the log this site has cosigned."""
+        return {"log": answer(self._door.cosigned(self._protocol).size)}
+
+    def _approval(self) -> bytes:
+        """This site's signed approval; nothing where the study is not open here."""
+        reserved = self._door.reservation(self._protocol)
+        if reserved is None:
+            return b""
+        return approval_statement(
+            self._key,
+            site=self.name,
+            protocol=self._protocol,
+            roster=self._roster,
+            consent=self._terms,
+            reserved=reserved,
+        )
 
     def _work(self, envelope: Envelope) -> bytes:
         kind = envelope.header.kind
         if kind == exchange.FINISH:
+            witnessed = self._witness(envelope.header)
             if self._desk is not None:
                 self._desk.forget()
-            self._door.close(self._protocol)
-            return self._reply(envelope, exchange.FINISHED, b"")
+            self._door.close(self._protocol, log=witnessed.seen)
+            return self._reply(envelope, exchange.FINISHED, b"", **witnessed.said)
         self._consent()
         self._check_moment(envelope.header)
         if kind == exchange.TASK and not self._protocol.joint:
@@ -134,6 +161,17 @@ class Site:
                 advice="the coordinator asks for more than this site approved; nothing was charged",
             )
 
+    def _witness(self, asked: Header) -> Witnessed:
+        """Cosign the log that the coordinator shows; raise where it does not continue what this site cosigned."""
+        return witness(
+            asked.log,
+            key=self._key,
+            protocol=self._protocol,
+            coordinator=self._roster.coordinator_key,
+            door=self._door,
+            time=utc_now(),
+        )
+
     def _sum(self, envelope: Envelope, desk: SumDesk) -> bytes:
         """One step of a secure sum. Keys are made only for an attempt that could still be charged."""
         round_, attempt = envelope.header.round, envelope.header.attempt
@@ -145,13 +183,15 @@ class Site:
                 return desk.agree(envelope)
         if (sent := self._door.sent(self._protocol, round_, attempt)) is not None:
             return sent
+        witnessed = self._witness(envelope.header)
         session, model = desk.confirm(envelope)
         base = check_like(from_bytes(model), self._trainer.like())
         receipt = self._door.charge(self._protocol, round_, attempt, envelope.header.base_model)
         share = self._trainer.share(base, round_, sites=len(session.members))
         desk.forget()
-        reply = session.upload(share, receipt=receipt.to_bytes(), said={"receipt": receipt.digest})
-        return self._door.let_go(self._protocol, round_, attempt, reply)
+        said = {"receipt": receipt.digest, **witnessed.said}
+        reply = session.upload(share, receipt=receipt.to_bytes(), said=said)
+        return self._door.let_go(self._protocol, round_, attempt, reply, log=witnessed.seen)
 
     def _train(self, envelope: Envelope) -> bytes:
         round_, attempt = envelope.header.round, envelope.header.attempt
@@ -160,12 +200,13 @@ class Site:
         base_model = envelope.body_digest
         if base_model != envelope.header.base_model:
             raise TrustError("the base model is not the one that the envelope names")
+        witnessed = self._witness(envelope.header)
         base = check_like(from_bytes(envelope.body), self._trainer.like())
         receipt = self._door.charge(self._protocol, round_, attempt, base_model)
         update = self._trainer.train(base, round_)
         body = exchange.pack_update(receipt, update)
-        reply = self._reply(envelope, exchange.UPDATE, body, receipt=receipt.digest)
-        return self._door.let_go(self._protocol, round_, attempt, reply)
+        reply = self._reply(envelope, exchange.UPDATE, body, receipt=receipt.digest, **witnessed.said)
+        return self._door.let_go(self._protocol, round_, attempt, reply, log=witnessed.seen)
 
     def _reply(self, asked: Envelope, kind: str, body: bytes, **said: str) -> bytes:
         fields = Header(

@@ -12,8 +12,9 @@ from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusa
 from wardround.common.learning.parameters import Parameters, check_like
 from wardround.common.learning.study import RoundTask
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope
+from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope, open_head
 from wardround.common.trust.identity import Roster
+from wardround.common.trust.statement import APPROVAL, read_statement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class Admitted:
         receipt: What it says that it cost.
         sha256: Of the body.
         head: The envelope's head: the site's own word on round, body and receipt.
+        log: What it says of the study's log.
         reply: SHA-256 of the whole envelope, as the site's ledger settled it; empty where nothing settles it.
     """
 
@@ -32,6 +34,7 @@ class Admitted:
     receipt: Receipt
     sha256: str
     head: bytes
+    log: str = ""
     reply: str = ""
 
 
@@ -77,6 +80,7 @@ def admit(
             receipt=receipt,
             sha256=envelope.body_digest,
             head=head_of(reply),
+            log=envelope.header.log,
         )
     except TrustError as error:
         return Refused(reason=str(error))
@@ -92,6 +96,28 @@ def check_receipt(receipt: Receipt, said: Header, protocol: StudyProtocol) -> No
         raise TrustError("the receipt charges another event than the protocol declares")
     if said.receipt != receipt.digest:
         raise TrustError("expected the head of the reply to name its receipt, found another or none")
+
+
+def said_of_log(reply: bytes, site: str, roster: Roster) -> str:
+    """What a reply says of the study's log, whether it counts or not; empty where this site did not sign it."""
+    try:
+        return open_head(head_of(reply), roster, sender=site).header.log
+    except TrustError:
+        return ""
+
+
+def check_approval(statement: bytes, site: str, roster: Roster, protocol: StudyProtocol) -> None:
+    """Refuse what is not this site's own signed approval of this very study.
+
+    Which members the site approved, and with which code, is for an auditor to judge: the statement is kept as it came.
+
+    Raises:
+        TrustError: It is not.
+        StorageError: From a newer release.
+    """
+    said = read_statement(statement, kind=APPROVAL, signer=roster.key(site), where="an approval").fields
+    if (said.get("site"), said.get("protocol")) != (site, protocol.digest):
+        raise TrustError(f"expected {site!r} to approve this study, found an approval of something else")
 
 
 def refused_by_site(

@@ -9,19 +9,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from wardround.common.errors import TrustError
-from wardround.common.learning.exchange import TASK
+from wardround.common.errors import WardroundError
+from wardround.common.learning.exchange import FINISH, PRESENT, TASK
 from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.learning.study import Progress, RoundTask, Study
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.checkpoint import origin
 from wardround.common.trust.envelope import Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.signed import text_of
 from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
-from wardround.server.admission import Admitted, Refused, admit
+from wardround.server.admission import Admitted, Refused, admit, check_approval, said_of_log
 from wardround.server.archive import ARCHIVE, Archive, Archiving
 from wardround.server.jointround import JointRound, check_sums
+from wardround.server.witnessing import CHECKPOINTS, Witnesses
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "study-log.jsonl"
@@ -70,6 +72,14 @@ class Coordinator:
         self.fresh = found is None
         self._archive = Archive(folder / ARCHIVE if archiving == "keep" else None)
         self._log = StudyLog(folder / LOG, key)
+        self._approvals: dict[str, bytes] = {}  # heard, not yet in the log
+        self._witnesses = Witnesses(
+            folder / CHECKPOINTS,
+            key=key,
+            origin=origin(protocol.study.name, protocol.digest),
+            tree=self._log.tree,
+            sites=roster.sites,
+        )
         if found and found.kind:
             self._log.append_once(found.kind, found.record)
 
@@ -86,6 +96,11 @@ class Coordinator:
         """The sites that may be asked and admitted now, in the order of the roster."""
         return tuple(site for site in self.study.sites if site not in self.left)
 
+    @property
+    def unsure(self) -> frozenset[str]:
+        """Sites that must be called again before the next task: what they cosigned last is not known."""
+        return frozenset(self._witnesses.unsure)
+
     def let_leave(self, left: Mapping[str, str]) -> None:
         """Say who of the roster takes part no more from the next attempt on, and why; a change is logged."""
         known = {site: why for site, why in left.items() if site in self.study.sites}
@@ -98,7 +113,7 @@ class Coordinator:
     def seal(
         self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str
     ) -> bytes:
-        """A signed envelope to one site, or to `EVERYONE`."""
+        """A signed envelope to one site, or to `EVERYONE`; a task and the end show the site the log's checkpoint."""
         fields = Header(
             kind=kind,
             study=self.study.protocol.study.name,
@@ -108,12 +123,17 @@ class Coordinator:
             sender=self.roster.coordinator,
             receiver=receiver,
             base_model=base_model,
+            log=self._witnesses.show(receiver) if kind in (TASK, FINISH) else "",
         )
         is_model = kind == TASK and not self.study.protocol.joint
         return seal(self._key, fields, body, body_digest=base_model if is_model else "")
 
     def name_in(self, reply: bytes, kind: str) -> str | None:
-        """The site that signed a roll-call or finish answer; None where nobody of the roster did."""
+        """The site that signed a roll-call or finish answer; None where nobody of the roster did.
+
+        An approval that comes with it is kept for `keep_approvals`; with one that is not its own for this study, the
+        site is not named.
+        """
         try:
             envelope = open_envelope(
                 reply,
@@ -122,10 +142,22 @@ class Coordinator:
                 protocol_digest=self.study.protocol.digest,
                 receiver=self.roster.coordinator,
             )
-        except TrustError:
+            sender = envelope.header.sender
+            if envelope.body and kind == PRESENT:
+                check_approval(envelope.body, sender, self.roster, self.study.protocol)
+                self._approvals[sender] = envelope.body
+            self._witnesses.hear(sender, envelope.header.log)
+        except WardroundError:
             return None
-        sender = envelope.header.sender
         return None if sender in self.left else sender
+
+    def keep_approvals(self) -> None:
+        """Write the approvals that were heard into the log, as they came; each once, in the order of the roster."""
+        heard, self._approvals = self._approvals, {}
+        self._log.append_new(
+            "approval",
+            ({"site": site, "statement": text_of(heard[site])} for site in self.study.sites if site in heard),
+        )
 
     def close(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> bool:
         """End an attempt: advance or void it, write the checkpoint, then the log.
@@ -142,8 +174,7 @@ class Coordinator:
             "round" if counted else "void",
             self._record(task, {site: _verdict(verdict) for site, verdict in verdicts.items()}),
         )
-        self._save(kind, record)
-        self._log.append_once(kind, record)
+        self._write(kind, record)
         return counted
 
     def joint_round(self, task: RoundTask) -> JointRound:
@@ -159,7 +190,11 @@ class Coordinator:
             StorageError: It could not be kept: the attempt is asked again after a restart.
         """
         found = admit(reply, sender=site, task=task, protocol=self.study.protocol, roster=self.roster)
-        if isinstance(found, Refused) or not self.study.protocol.private:
+        if isinstance(found, Refused):
+            self._witnesses.hear(site, said_of_log(reply, site, self.roster))
+            return found
+        self._witnesses.hear(site, found.log)
+        if not self.study.protocol.private:
             return found
         return replace(found, reply=self._archive.keep(task.round, task.attempt, reply))
 
@@ -170,21 +205,34 @@ class Coordinator:
             self.study.void()
         else:
             self.study.advance_by_sum(total, joint.members)
+        for site, said in joint.logs.items():
+            self._witnesses.hear(site, said)
         verdicts = {site: _of_sum(joint, site) for site in {*joint.refused, *joint.receipts}}
         kind, record = "void" if total is None else "round", self._record(joint.task, verdicts)
         record["secure_sum"] = joint.record()
+        self._write(kind, record)
+        return total is not None
+
+    def _write(self, kind: str, record: Mapping[str, object]) -> None:
+        """Make an attempt's end durable: the checkpoint, its line, then the cosignatures that came with the replies."""
         self._save(kind, record)
         self._log.append_once(kind, record)
-        return total is not None
+        self._witnesses.keep()
 
     def _save(self, kind: str, record: Mapping[str, object]) -> None:
         checkpoint = checkpoints.Checkpoint(progress=self.study.progress, kind=kind, record=record)
         checkpoints.write(self._checkpoint, checkpoint, self.study.protocol.digest)
 
+    def conclude(self) -> None:
+        """Record what the study comes to, before the sites are told: so that all of them cosign it."""
+        model, rounds = parameters_digest(self.study.model), self.study.progress.rounds
+        self._log.append_once("result", {"model": model, "rounds": rounds})
+
     def finish(self, sites: Iterable[str]) -> None:
         """Record the end of the study and which sites confirmed it."""
-        model = parameters_digest(self.study.model)
-        self._log.append_once("finish", {"model": model, "confirmed": sorted(sites)})
+        model, confirmed = parameters_digest(self.study.model), sorted(sites)
+        self._witnesses.keep()
+        self._log.append_once("finish", {"model": model, "confirmed": confirmed})
 
     def _record(self, task: RoundTask, verdicts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
         return {

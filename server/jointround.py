@@ -21,9 +21,9 @@ from wardround.common.privacy.jointnoise import grid_of, opened_sum
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import head_of, open_head
 from wardround.common.trust.identity import Roster
-from wardround.common.trust.sumroster import AGREED, READY, ROSTER, SumContext
+from wardround.common.trust.sumroster import AGREED, MASKED, READY, ROSTER, SumContext
 from wardround.common.trust.sumround import SumRound, SumVoid
-from wardround.server.admission import Refused, check_receipt, refused_by_site
+from wardround.server.admission import Refused, check_receipt, refused_by_site, said_of_log
 from wardround.server.archive import Archive
 
 _TAIL: Final = 12.0  # standard deviations of the summed noise that no honest sum exceeds, as in `grid`
@@ -47,6 +47,7 @@ class JointRound:
         receipts: Site -> what its upload cost.
         heads: Site -> head of its upload's envelope: its own word on round, body and receipt.
         replies: Site -> SHA-256 of that whole envelope, as its ledger settled it.
+        logs: Site -> what its answer to the task says of the study's log.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class JointRound:
         self.receipts: dict[str, Receipt] = {}
         self.heads: dict[str, bytes] = {}
         self.replies: dict[str, str] = {}
+        self.logs: dict[str, str] = {}
         self._archive = archive or Archive(None)
         self._protocol = protocol
         self._roster = roster
@@ -83,6 +85,8 @@ class JointRound:
 
     def take(self, kind: str, site: str, reply: bytes | Refused) -> None:
         """Take a site's `ready`, `agreed` or `masked`; whatever is wrong with it is noted, never raised."""
+        if kind == MASKED and isinstance(reply, bytes):
+            self.logs[site] = said_of_log(reply, site, self._roster)
         if isinstance(reply, Refused):
             reason = reply.reason
         elif not (reason := refused_by_site(reply, site, self.task, self._protocol, self._roster)):

@@ -131,6 +131,7 @@ class RollCall:
                 self._later.pop(node, None)
             else:
                 self._call_later(node)
+        self._coordinator.keep_approvals()
 
     def _call_later(self, node: int) -> None:
         """A node that answered nothing of use is called again, less and less often."""

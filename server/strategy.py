@@ -86,6 +86,8 @@ class WardroundStrategy(Strategy):
         nothing = ConfigRecord()
         while not coordinator.study.complete:
             coordinator.let_leave(self._left())
+            for site in coordinator.unsure:
+                call.forget(site)
             self._nodes = call.gather()
             number = coordinator.study.progress.rounds + 1
             messages = self.configure_train(number, ArrayRecord(), nothing, grid)
@@ -243,6 +245,7 @@ class WardroundStrategy(Strategy):
     def _finish(self, grid: Grid) -> None:
         """Tell every site that the study is over, so that it returns the unused part of its reservation."""
         coordinator = self._coordinator
+        coordinator.conclude()
         rounds = coordinator.study.progress.rounds
         self._again = make = lambda site: self._message(site, FINISH, b"", rounds, 0, NO_MODEL)
         limit = min(self._waiting.keys, self._waiting.replies)

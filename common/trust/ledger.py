@@ -24,9 +24,10 @@ from datetime import datetime
 from pathlib import Path
 
 from wardround.common.durable import exclusive, write_atomic
-from wardround.common.errors import StorageError, TrustError, UsageError, WardroundError
+from wardround.common.errors import StorageError, TrustError, UsageError
 from wardround.common.privacy.events import DpEvent, encode, times
-from wardround.common.trust.identity import PublicKey, SigningKey
+from wardround.common.trust.identity import SigningKey
+from wardround.common.trust.ledgercopy import read_ledger, replay
 from wardround.common.trust.ledgerfile import (
     ASK,
     LedgerFile,
@@ -40,6 +41,9 @@ from wardround.common.trust.ledgerfile import (
 from wardround.common.trust.ledgerline import Entry, write_entry
 from wardround.common.trust.ledgerstate import Account, Moment, PoolState, attempt_of
 from wardround.common.trust.signed import timestamp, utc_now
+from wardround.common.trust.witness import NOTHING, Seen
+
+__all__ = ["LEDGER", "LOCK", "Ledger", "read_ledger"]
 
 LEDGER = "ledger.jsonl"
 LOCK = "ledger.lock"
@@ -120,16 +124,27 @@ class Ledger:
         return self._record("spend", payload, _unsettled(account, payload, (round_, attempt)))
 
     def settle(
-        self, study: str, protocol_digest: str, round_: int, attempt: int, update_digest: str
+        self,
+        study: str,
+        protocol_digest: str,
+        round_: int,
+        attempt: int,
+        update_digest: str,
+        *,
+        log: Seen | None = None,
     ) -> Entry:
         """Record the SHA-256 of the bytes an attempt releases, before they leave. Only these are resent.
+
+        With them goes what the site cosigns of the study's log, if anything.
 
         Raises:
             PrivacyError: Not reserved, or finished.
             TrustError: Not the last attempt, or settled with other bytes.
             StorageError: Not durable; do not send.
         """
-        payload = attempt_of(study, protocol_digest, round_, attempt) | {"update": update_digest}
+        payload = (
+            attempt_of(study, protocol_digest, round_, attempt) | {"update": update_digest} | _of_log(log)
+        )
         account = self._state.current.get((study, protocol_digest))
         done = account.settles.get((round_, attempt)) if account else None
         return self._record("settle", payload, done if done and done.payload == payload else None)
@@ -146,15 +161,17 @@ class Ledger:
         done = account.returns.get((round_, attempt)) if account else None
         return self._record("return", attempt_of(study, protocol_digest, round_, attempt), done)
 
-    def close_study(self, study: str, protocol_digest: str) -> Entry:
+    def close_study(self, study: str, protocol_digest: str, *, log: Seen | None = None) -> Entry:
         """End a study: what was not spent of its reservation is returned, and nothing more can be spent.
+
+        With it goes what the site cosigns of the study's log, if anything.
 
         Raises:
             PrivacyError: The study was never reserved.
             StorageError: Not durable.
         """
         account = self._state.current.get((study, protocol_digest))
-        payload = {"study": study, "protocol": protocol_digest}
+        payload = {"study": study, "protocol": protocol_digest} | _of_log(log)
         return self._record("close", payload, account.closed if account else None)
 
     def allow_again(self, study: str, protocol_digest: str) -> Entry:
@@ -184,6 +201,11 @@ class Ledger:
         entry = account.settles.get((round_, attempt)) if account else None
         return str(entry.payload["update"]) if entry else None
 
+    def cosigned(self, study: str, protocol_digest: str) -> Seen:
+        """What the site cosigned last of a study's log since its last reservation, as far as this ledger knows."""
+        account = self._state.current.get((study, protocol_digest))
+        return NOTHING if account is None else Seen.from_dict(account.log)
+
     def last(self, study: str, protocol_digest: str) -> Moment | None:
         """(round, attempt) of the newest spend of a study; None before the first."""
         account = self._state.current.get((study, protocol_digest))
@@ -194,14 +216,14 @@ class Ledger:
         account = self._state.current.get((study, protocol_digest))
         return account.unsettled if account else None
 
-    def reserved_at(self, study: str, protocol_digest: str) -> int:
-        """Number of the entry that made the open reservation of a study; -1 where none is open."""
+    def reservation(self, study: str, protocol_digest: str) -> Entry | None:
+        """The entry that made the open reservation of a study; None where none is open."""
         account = self._state.current.get((study, protocol_digest))
-        return -1 if account is None or account.closed else account.reserved.seq
+        return None if account is None or account.closed else account.reserved
 
     def has_open(self, study: str, protocol_digest: str) -> bool:
         """Whether the study has a reservation that was not closed."""
-        return self.reserved_at(study, protocol_digest) >= 0
+        return self.reservation(study, protocol_digest) is not None
 
     def has_finished(self, study: str, protocol_digest: str) -> bool:
         """Whether the study was reserved and closed, and not allowed again since."""
@@ -223,26 +245,6 @@ class Ledger:
         return self._file
 
 
-def read_ledger(path: Path, key: PublicKey) -> tuple[Entry, ...]:
-    """Verify a copy of a ledger: every signature, the chain, and the rules. For extracts and auditors; no lock.
-
-    A copy says nothing about entries that came after it.
-
-    Raises:
-        TrustError: It was changed, or its last line is torn.
-        StorageError: It cannot be read, or a newer release wrote it.
-    """
-    data = read_bytes(path)
-    lines, torn = split(data or b"")
-    if torn or not lines:
-        raise TrustError(
-            f"expected whole lines in the ledger {path}", advice="copy it while no run is going on"
-        )
-    entries = verify(lines, key, str(path))
-    _replay(entries, None, str(path))
-    return tuple(entries)
-
-
 def _load(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Callable[[], datetime]) -> Ledger:
     data = read_bytes(path)
     if data is None:
@@ -251,7 +253,7 @@ def _load(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Callab
     entries = verify(lines, key.public, str(path))
     head = read_head(head_path, key.public)
     check_head(entries, head, str(path))
-    state = _replay(entries, pool, str(path))
+    state = replay(entries, pool, str(path))
     if torn:
         entry = write_entry(key, before=entries[-1], kind="torn", time=timestamp(clock()), payload={})
         data = b"".join(line + b"\n" for line in [*lines, entry.line])
@@ -282,17 +284,8 @@ def _create(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Call
     return Ledger(file, PoolState())  # nothing is charged yet: the witness begins with the next entry
 
 
-def _replay(entries: list[Entry], pool: str | None, where: str) -> PoolState:
-    if not entries or entries[0].kind != "open" or pool not in (None, entries[0].payload.get("pool")):
-        raise TrustError(f"expected the ledger of patient pool {pool!r} in {where}", advice=ASK)
-    state = PoolState()
-    for entry in entries[1:]:
-        try:
-            state.admit(entry.kind, entry.payload)
-            state.apply(entry)
-        except WardroundError as error:
-            raise TrustError(f"{where}, entry {entry.seq} breaks a rule: {error}", advice=ASK) from None
-    return state
+def _of_log(seen: Seen | None) -> dict[str, object]:
+    return {} if seen is None else {"log": seen.to_dict()}
 
 
 def _unsettled(account: Account | None, payload: Mapping[str, object], moment: Moment) -> Entry | None:

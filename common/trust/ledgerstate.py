@@ -18,6 +18,7 @@ from wardround.common.errors import PrivacyError, TrustError, UsageError
 from wardround.common.privacy.events import DpEvent, NonPrivate, decode
 from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.signed import is_count, is_digest
+from wardround.common.trust.witness import NOTHING, Seen
 
 StudyKey = tuple[str, str]  # name and protocol digest
 Moment = tuple[int, int]  # round and attempt
@@ -31,6 +32,9 @@ _FIELDS = {
     "again": frozenset({"study", "protocol"}),
     "torn": frozenset(),
 }
+_OPTIONAL = dict.fromkeys(
+    ("settle", "close"), frozenset({"log"})
+)  # later in version 1: left out where unknown
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +70,12 @@ class Account:
     def exposed(self) -> int:
         """Releases that must be counted against a cap: while open, the whole reservation."""
         return self.charged if self.closed else max(self.releases, self.charged)
+
+    @property
+    def log(self) -> object:
+        """What was cosigned last of the study's log, as its entry says it."""
+        saying = [*([self.closed] if self.closed else []), *reversed(self.settles.values())]
+        return next((entry.payload["log"] for entry in saying if "log" in entry.payload), NOTHING.to_dict())
 
     @property
     def last(self) -> Moment | None:
@@ -240,11 +250,18 @@ def _closed(key: StudyKey) -> PrivacyError:
 def _check_fields(kind: str, payload: Mapping[str, object]) -> None:
     if kind not in _FIELDS:
         raise TrustError(f"unknown ledger entry of kind {kind!r:.80}", advice="install a newer wardround")
-    if payload.keys() != _FIELDS[kind]:
+    if payload.keys() - _OPTIONAL.get(kind, frozenset()) != _FIELDS[kind]:
         raise UsageError(f"expected the fields {', '.join(sorted(_FIELDS[kind]))} in a {kind} entry")
     for name, value in payload.items():
         if not _fits(name, value):
             raise UsageError(f"the field {name} of a {kind} entry has the wrong type or range")
+
+
+def _is_seen(value: object) -> bool:
+    try:
+        return Seen.from_dict(value).size > 0
+    except TrustError:
+        return False
 
 
 def _fits(name: str, value: object) -> bool:
@@ -257,4 +274,6 @@ def _fits(name: str, value: object) -> bool:
             return is_count(value) and value != 0
         case "event":
             return isinstance(value, dict)
+        case "log":
+            return _is_seen(value)
     return is_count(value)

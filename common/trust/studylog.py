@@ -13,13 +13,13 @@ A line is checked without this package; `key.pem` is the party's public key, lin
     { printf 'DSSEv1 30 application/vnd.wardround+json %d ' "$(wc -c < payload)"; cat payload; } > message
     openssl pkeyutl -verify -pubin -inkey key.pem -rawin -in message -sigfile signature
 
-What the log proves is who said what in which order. A shortened log is only noticed by whoever remembers a later
-line, for example a site that keeps the hash of the last line it saw.
+What the log proves is who said what in which order. That it was neither shortened nor shown in two versions is what
+the sites sign under its checkpoints (`checkpoint`, `witness`).
 
 Source: DSSE (secure-systems-lab/dsse), envelope.md and protocol.md, version 1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from wardround.common.formats import canonical, check_header, digest, header
 from wardround.common.trust.identity import PublicKey, Roster, SigningKey
 from wardround.common.trust.ledgerfile import read_bytes, split
 from wardround.common.trust.ledgerline import NOTHING_BEFORE
+from wardround.common.trust.merkle import Tree
 from wardround.common.trust.signed import LOG_DOMAIN, bytes_of, exact_keys, parse, text_of, timestamp, utc_now
 
 FORMAT = "wardround-study-log"
@@ -76,6 +77,9 @@ class StudyLog:
         key: Who signs the lines appended here.
         clock: For the time in each line.
 
+    Attributes:
+        tree: Over the lines that are durable.
+
     Raises:
         TrustError: A line was changed, moved or removed from the middle.
         StorageError: It cannot be read, or a newer release wrote it.
@@ -92,6 +96,7 @@ class StudyLog:
         if torn:
             cut(path, self._size)
         self._last = entries[-1] if entries else None
+        self.tree = Tree(lines)
         self._seen = {_name(entry.kind, entry.data): entry for entry in entries}
 
     def append(self, kind: str, data: Mapping[str, object]) -> LogEntry:
@@ -105,16 +110,29 @@ class StudyLog:
             UsageError: There is a float, or something that is not JSON.
             StorageError: It is not durable, or another program wrote to the file.
         """
-        entry = _sign(self._key, self._last, kind, timestamp(self._clock()), data)
-        self._write(entry.line)
-        self._last = entry
-        self._seen[_name(kind, data)] = entry
-        return entry
+        return self._append(kind, [data])[-1]
 
     def append_once(self, kind: str, data: Mapping[str, object]) -> LogEntry:
         """Append, unless a line of the same kind and data is there: for what is repeated after a crash."""
-        _check_json(dict(data))
-        return self._seen.get(_name(kind, data)) or self.append(kind, data)
+        return self._seen.get(_name(kind, _checked(data))) or self.append(kind, data)
+
+    def append_new(self, kind: str, many: Iterable[Mapping[str, object]]) -> None:
+        """Append those that are not there, all durable at once: a crash may leave the first few of them."""
+        found = [(data, self._seen.get(_name(kind, _checked(data)))) for data in many]
+        if new := [data for data, entry in found if entry is None]:
+            self._append(kind, new)
+
+    def _append(self, kind: str, many: Iterable[Mapping[str, object]]) -> list[LogEntry]:
+        entries, last, time = [], self._last, timestamp(self._clock())
+        for data in many:
+            last = _sign(self._key, last, kind, time, data)
+            entries.append(last)
+        self._write(b"\n".join(entry.line for entry in entries))
+        self._last = last
+        for entry in entries:
+            self.tree.append(entry.line)
+            self._seen[_name(kind, entry.data)] = entry
+        return entries
 
     def _write(self, line: bytes) -> None:
         with exclusive(self._path):
@@ -247,6 +265,11 @@ def _unwrap(line: bytes, place: str) -> tuple[bytes, str, bytes]:
 
 def _name(kind: str, data: Mapping[str, object]) -> str:
     return digest(canonical([kind, dict(data)]))
+
+
+def _checked(data: Mapping[str, object]) -> Mapping[str, object]:
+    _check_json(dict(data))
+    return data
 
 
 def _check_json(value: object) -> None:

@@ -18,8 +18,10 @@ from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import to_bytes
 from wardround.common.study.bundle import read_bundle
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.checkpoint import Checkpoint, origin, sign
 from wardround.common.trust.envelope import open_envelope
 from wardround.common.trust.sumwire import Masked, pack_messages
+from wardround.common.trust.witness import show
 
 
 def stated(made: Consortium, protocol: StudyProtocol, site: str) -> dict[str, Leaving]:
@@ -39,26 +41,35 @@ def ask(
     return Reception(made.site(site)).answer(made.message(kind, protocol, site, body, **fields))
 
 
+def shown(made: Consortium, protocol: StudyProtocol) -> str:
+    """The study's log as a coordinator shows it to a site that has seen none of it."""
+    log = Checkpoint(origin=origin(protocol.study.name, protocol.digest), size=7, root=bytes(32))
+    return show(0, (), sign(made.key, log))
+
+
 def test_an_update_has_the_stated_shapes_and_size(tmp_path: Path) -> None:
     made, protocol = Consortium(tmp_path), asked()
     expected = stated(made, protocol, "north")
     made.approve("north", protocol)
     model = base(made, protocol)
-    reply = ask(made, "north", "task", protocol, model, round=1, attempt=1, base_model=digest(model))
+    log = shown(made, protocol)
+    reply = ask(made, "north", "task", protocol, model, round=1, attempt=1, base_model=digest(model), log=log)
     roster = read_bundle(made.bundle(protocol), made.key.public).roster.roster
     _, update = unpack_update(open_envelope(reply, roster).body)
     assert {name: array.shape for name, array in update.items()} == {
         array.name: array.shape for array in expected["update"].arrays
     }
     assert (
-        expected["update"].most - 8 <= len(reply) <= expected["update"].most
+        expected["update"].most - 16 <= len(reply) <= expected["update"].most
     )  # digits of the ledger's number
-    assert len(ask(made, "north", "roll-call", protocol)) == expected["present"].most
+    present = len(ask(made, "north", "roll-call", protocol))
+    assert expected["present"].most - 24 <= present <= expected["present"].most
     declined = ask(
         made, "north", "task", protocol, b"no model", round=1, attempt=2, base_model=digest(b"no model")
     )
     assert len(declined) <= expected["declined"].most
-    assert len(ask(made, "north", "finish", protocol)) <= expected["finished"].most
+    finished = len(ask(made, "north", "finish", protocol, log=log))
+    assert expected["finished"].most - 16 <= finished <= expected["finished"].most
     assert set(expected) == {"present", "update", "declined", "finished"}
 
 
@@ -74,13 +85,14 @@ def test_each_message_of_a_secure_sum_has_the_stated_size(tmp_path: Path) -> Non
     ready = [ask(made, name, "open", protocol, **moment) for name in made.names]
     agreed = [ask(made, name, "roster", protocol, pack_messages(ready), **moment) for name in made.names]
     masked = [
-        ask(made, name, "task", protocol, pack_messages(agreed) + model, **moment) for name in made.names
+        ask(made, name, "task", protocol, pack_messages(agreed) + model, **moment, log=shown(made, protocol))
+        for name in made.names
     ]
     for kind, replies in (("ready", ready), ("agreed", agreed), ("masked", masked)):
         for name, reply in zip(made.names, replies, strict=True):
             most = expected[name][kind].most
             assert open_envelope(reply, roster).header.kind == kind
-            assert most - 16 <= len(reply) <= most
+            assert most - 24 <= len(reply) <= most
     (array,) = expected["north"]["masked"].arrays
     vector = Masked.unpack(open_envelope(masked[0], roster).body, array.shape[0]).values
     assert (vector.shape, str(vector.dtype)) == (array.shape, array.kind)

@@ -13,7 +13,9 @@ from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
 from wardround.common.learning.study import RoundTask
 from wardround.common.trust.envelope import Header, open_envelope, seal
+from wardround.common.trust.merkle import Tree
 from wardround.common.trust.studylog import read_log
+from wardround.common.trust.witness import read_shown
 from wardround.server.admission import Admitted, Refused
 from wardround.server.coordinator import CHECKPOINT, LOG, Coordinator
 
@@ -155,7 +157,12 @@ def test_what_it_seals_opens_as_what_it_says(tmp_path: Path) -> None:
         sender="coordinator",
         receiver="south",
         base_model=parameters_digest(initial(PROTOCOL, WIDTH)),
+        log=envelope.header.log,
     )
+    lines = (tmp_path / LOG).read_bytes().splitlines()
+    shown = read_shown(envelope.header.log)
+    assert (shown.old, shown.proof) == (0, ())
+    assert (shown.signed.checkpoint.size, shown.signed.checkpoint.root) == (2, Tree(lines).root())
     assert envelope.body == to_bytes(task.base)
 
 

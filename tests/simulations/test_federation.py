@@ -36,6 +36,9 @@ from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import Hospital, enter, exposures, open_ledger
 
 
+BEGUN = ["protocol", "roster", "approval", "approval"]  # the first lines of a log of two sites
+
+
 def task_for(federation: Federation, site: str, round_: int = 1, attempt: int = 1) -> bytes:
     """A genuine signed task of a federation that was begun."""
     coordinator = federation_module.coordinator_of(federation, roster_of(federation))
@@ -56,7 +59,7 @@ def test_a_study_learns_and_writes_a_verifiable_log(tmp_path: Path) -> None:
     final = run_federation(made)
     assert final["output.weight"][0, 0] > 2 * abs(final["output.weight"][0, 1])
     kinds = [entry.kind for entry in read_log(made.folder / LOG, roster_of(made))]
-    assert kinds == ["protocol", "roster", *["round"] * 20, "finish"]
+    assert kinds == [*BEGUN, *["round"] * 20, "result", "finish"]
 
 
 def test_a_seeded_study_without_privacy_is_repeatable(tmp_path: Path) -> None:
@@ -143,7 +146,7 @@ def test_a_lost_reply_voids_the_attempt_and_the_next_one_is_charged(
     made = small_federation(tmp_path, private_protocol(rounds=2, attempts=2))
     run_federation(made)
     kinds = [entry.kind for entry in read_log(made.folder / LOG, roster_of(made))]
-    assert kinds == ["protocol", "roster", "void", "round", "round", "finish"]
+    assert kinds == [*BEGUN, "void", "round", "round", "result", "finish"]
     expected = epsilon(times(made.protocol.event(), 3), 1e-5)
     assert epsilon(exposures(made.hospitals[1]), 1e-5) == expected
 

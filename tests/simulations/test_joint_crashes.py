@@ -110,7 +110,14 @@ def check_finished(crash: Crash, later: tuple[str, ...]) -> None:
         assert ROUNDS <= len(charged) + len(torn) <= ROUNDS + 1, crash
         assert not [path.name for path in outbox(made, site).iterdir() if "session" in path.name], crash
     kinds = [entry.kind for entry in read_log(made.folder / LOG, roster_of(made))]
-    assert [kind for kind in kinds if kind != "void"] == ["protocol", "roster", *["round"] * ROUNDS, "finish"]
+    assert [kind for kind in kinds if kind != "void"] == [
+        "protocol",
+        "roster",
+        *["approval"] * len(NAMES),
+        *["round"] * ROUNDS,
+        "result",
+        "finish",
+    ]
     assert kinds.count("void") <= 1, crash
 
 

@@ -84,7 +84,9 @@ def test_a_private_study_survives_every_crash(tmp_path: Path, quick_disk: None) 
             assert ROUNDS <= charged(crash.folder, number) <= ROUNDS + 1, crash
         roster = roster_of(federation)
         kinds = [entry.kind for entry in read_log(federation.folder / LOG, roster)]
-        assert kinds == ["protocol", "roster", *["round"] * ROUNDS, "finish"], crash
+        assert kinds == ["protocol", "roster", *["approval"] * 2, *["round"] * ROUNDS, "result", "finish"], (
+            crash
+        )
         seen.add(crash.acknowledged)
         shutil.rmtree(crash.folder)
     assert len(seen) > 2 * ROUNDS  # crashes fell between all acknowledged steps
