@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wardround.client import join_commands, process_commands, review_commands
+from wardround.client import bundle_command, join_commands, process_commands, review_commands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,7 @@ def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
     join_commands.register(commands)
     _register_ledger(commands)
     review_commands.register(commands)
+    bundle_command.register(commands)
     process_commands.register(commands)
 
 

@@ -3,6 +3,7 @@
     archive/ROUND-ATTEMPT/SHA256.envelope      a site's signed reply; the study log names its SHA-256
     archive/ROUND-ATTEMPT/roster.messages      under joint noise: all `ready` messages of the attempt
     archive/ROUND-ATTEMPT/agreements.messages  and all `agreed` ones, as `sumround.recompute_sum` reads them
+    archive/models/SHA256.safetensors          a model that was solved for: its last bits depend on the machine
 
 So a stranger can recompute every sum and every model. What is kept is private already: each update carries its own
 noise, and a masked upload says nothing without the others' keys. Written before the log speaks of it; after a crash the
@@ -17,10 +18,12 @@ from typing import Final, Literal
 from wardround.common.durable import sync_folder, write_atomic
 from wardround.common.errors import StorageError
 from wardround.common.formats import digest
+from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
 
 ARCHIVE: Final = "archive"
 ENVELOPE: Final = ".envelope"
 MESSAGES: Final = ".messages"
+MODELS: Final = "models"
 
 Archiving = Literal["keep", "none"]
 
@@ -42,7 +45,7 @@ class Archive:
             StorageError: It could not be written.
         """
         name = digest(reply)
-        self._write(round_, attempt, f"{name}{ENVELOPE}", reply)
+        self._write(moment_name(round_, attempt), f"{name}{ENVELOPE}", reply)
         return name
 
     def keep_messages(self, round_: int, attempt: int, name: str, body: bytes) -> None:
@@ -51,12 +54,20 @@ class Archive:
         Raises:
             StorageError: They could not be written.
         """
-        self._write(round_, attempt, f"{name}{MESSAGES}", body)
+        self._write(moment_name(round_, attempt), f"{name}{MESSAGES}", body)
 
-    def _write(self, round_: int, attempt: int, name: str, data: bytes) -> None:
+    def keep_model(self, model: Parameters) -> None:
+        """Keep the result of a round that an auditor's machine might solve with other last bits, durably.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        self._write(MODELS, f"{parameters_digest(model)}.safetensors", to_bytes(model))
+
+    def _write(self, folder: str, name: str, data: bytes) -> None:
         if self._folder is None:
             return
-        place = self._folder / moment_name(round_, attempt)
+        place = self._folder / folder
         if not place.is_dir():
             _make(place)
         if not _holds(place / name, data):

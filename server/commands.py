@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.common.trust.askwords import add_words_option
-from wardround.server import process_commands, publish_commands, run_commands
+from wardround.server import bundle_command, process_commands, publish_commands, run_commands
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,6 +36,7 @@ def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
     publish_commands.register(commands)
     process_commands.register(commands)
     run_commands.register(commands)
+    bundle_command.register(commands)
 
 
 def _register_init(commands: "_Groups[argparse.ArgumentParser]") -> None:

@@ -15,6 +15,7 @@ from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.learning.study import Progress, RoundTask, Study
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.checkpoint import origin
+from wardround.common.trust.checkpointfile import CHECKPOINTS
 from wardround.common.trust.envelope import Header, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.signed import text_of
@@ -23,7 +24,7 @@ from wardround.server import checkpoints
 from wardround.server.admission import Admitted, Refused, admit, check_approval, said_of_log
 from wardround.server.archive import ARCHIVE, Archive, Archiving
 from wardround.server.jointround import JointRound, check_sums
-from wardround.server.witnessing import CHECKPOINTS, Witnesses
+from wardround.server.witnessing import Witnesses
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "study-log.jsonl"
@@ -205,6 +206,8 @@ class Coordinator:
             self.study.void()
         else:
             self.study.advance_by_sum(total, joint.members)
+            if self.study.protocol.sums_statistics(joint.task.round):
+                self._archive.keep_model(self.study.progress.parameters)
         for site, said in joint.logs.items():
             self._witnesses.hear(site, said)
         verdicts = {site: _of_sum(joint, site) for site in {*joint.refused, *joint.receipts}}
@@ -231,8 +234,8 @@ class Coordinator:
     def finish(self, sites: Iterable[str]) -> None:
         """Record the end of the study and which sites confirmed it."""
         model, confirmed = parameters_digest(self.study.model), sorted(sites)
-        self._witnesses.keep()
         self._log.append_once("finish", {"model": model, "confirmed": confirmed})
+        self._witnesses.keep()
 
     def _record(self, task: RoundTask, verdicts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
         return {

@@ -1,6 +1,7 @@
 """The coordinator's side of cosigning: which checkpoint each site is shown, and what came back.
 
-    checkpoints.jsonl    {"note": "..."} per line: signed checkpoints with the cosignatures that arrived
+What arrived is written to `checkpoints.jsonl` (see `checkpointfile`), and with it the newest checkpoint, which nobody
+can have cosigned yet: so that whoever follows the log knows how far it is.
 
 Nothing here is needed to go on after a crash: each site says at the roll call what it cosigned last. A torn last line
 is one that nobody was told of.
@@ -11,7 +12,6 @@ from pathlib import Path
 
 from wardround.common.durable import append_line, cut
 from wardround.common.errors import TrustError
-from wardround.common.formats import canonical
 from wardround.common.trust import witness
 from wardround.common.trust.checkpoint import (
     Checkpoint,
@@ -20,11 +20,10 @@ from wardround.common.trust.checkpoint import (
     sign,
     verify_cosignature,
 )
+from wardround.common.trust.checkpointfile import HEAD, checkpoint_line
 from wardround.common.trust.identity import PublicKey, SigningKey
 from wardround.common.trust.ledgerfile import read_bytes, split
 from wardround.common.trust.merkle import Tree
-
-CHECKPOINTS = "checkpoints.jsonl"
 
 
 class Witnesses:
@@ -83,19 +82,18 @@ class Witnesses:
             return
 
     def keep(self) -> None:
-        """Write down the cosignatures that arrived since the last call.
+        """Write down the cosignatures that arrived since the last call, and the newest checkpoint.
 
         Raises:
             StorageError: They could not be written.
         """
-        if not self._new:
-            return
+        newest = self._checkpoint(self._tree.size)
         notes = [self._checkpoint(size).with_signatures(lines) for size, lines in sorted(self._new.items())]
-        append_line(
-            self._path, b"\n".join(canonical({"note": note.encode().decode()}) for note in notes), mode=0o644
-        )
+        head = [] if self._path.exists() and self._path.stat().st_size else [HEAD]
+        lines = [*head, *map(checkpoint_line, [*notes, newest])]
+        append_line(self._path, b"\n".join(lines), mode=0o644)
         self._new.clear()
-        self._signed = {size: self._checkpoint(size) for size in {self._tree.size}}
+        self._signed = {newest.checkpoint.size: newest}
 
     def _checkpoint(self, size: int) -> SignedCheckpoint:
         if size not in self._signed:

@@ -35,7 +35,6 @@ from wardround.simulations.federation import Federation, run_federation
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import Hospital, enter, exposures, open_ledger
 
-
 BEGUN = ["protocol", "roster", "approval", "approval"]  # the first lines of a log of two sites
 
 
