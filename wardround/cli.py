@@ -32,7 +32,9 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
 }
 """Command -> (module with `register`, one line of help)."""
 
-FURTHER: Final[dict[str, tuple[str, ...]]] = {"audit": ("wardround.simulations.audit_commands",)}
+FURTHER: Final[dict[str, tuple[str, ...]]] = {
+    "audit": ("wardround.simulations.audit_commands", "wardround.simulations.bundle_command"),
+}
 """Command -> modules of higher floors with `extend`, which takes what the command's `register` returned."""
 
 INTERRUPTED: Final = 130
