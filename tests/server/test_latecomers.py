@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
+from tests.cosigning import cosigned
 from tests.rogues import NAMES, QUICK, federation
 from tests.studies import roster_of
 
@@ -109,6 +110,12 @@ def said_of(made: Federation, site: str) -> list[str]:
     return found
 
 
+def witnesses(made: Federation) -> list[set[str]]:
+    """Who cosigned, checkpoint by checkpoint."""
+    found = cosigned(made.folder, made.protocol, roster_of(made))
+    return [found[size] for size in sorted(found) if found[size]]
+
+
 def test_a_quorum_begins_after_the_limit_and_a_late_site_joins_at_the_next_round(tmp_path: Path) -> None:
     made = four_rounds(tmp_path)
     seen = play(made, away=lambda seen: [SOUTH] if seen.done < 1 else [])
@@ -116,6 +123,7 @@ def test_a_quorum_begins_after_the_limit_and_a_late_site_joins_at_the_next_round
     assert said_of(made, "south") == ["not asked: it was not there", *["counted"] * (rounds - 1)]
     assert said_of(made, "east") == ["counted"] * rounds
     assert [sites for _, _, sites in seen.rounds] == [2, *[3] * (rounds - 1)]
+    assert witnesses(made)[:2] == [{"east", "north"}, set(NAMES)]
     assert (seen.roster[0].absent, seen.roster[-1].absent) == (("south",), ())
 
 
@@ -123,6 +131,8 @@ def test_whoever_goes_is_not_waited_for_and_comes_back(tmp_path: Path) -> None:
     made = four_rounds(tmp_path)
     play(made, away=lambda seen: [SOUTH] if seen.done == 1 else [])
     assert said_of(made, "south")[:3] == ["counted", "not asked: it was not there", "counted"]
+    everybody = set(NAMES)
+    assert witnesses(made)[:3] == [everybody, everybody - {"south"}, everybody]  # it verified what it missed
 
 
 def test_a_site_that_fell_silent_is_asked_nothing_until_it_answers_a_call(tmp_path: Path) -> None:
@@ -141,6 +151,7 @@ def test_a_site_that_left_the_roster_is_neither_asked_nor_heard(tmp_path: Path) 
     (change,) = (entry.data for entry in entries if entry.kind == "members")
     assert change == {"round": 2, "attempt": 1, "left": {"south": "it was removed"}}
     assert entries[-1].data["confirmed"] == ["east", "north"]
+    assert witnesses(made)[-1] == {"east", "north"}
     assert seen.roster[-1].left == {"south": "it was removed"}
 
 
