@@ -37,13 +37,20 @@ def _register_review(commands: "_Groups[argparse.ArgumentParser]") -> None:
 def _register_approve(commands: "_Groups[argparse.ArgumentParser]") -> None:
     text = (
         "Let a study run at this hospital: its whole cost is reserved in the ledger, and its training patients are "
-        "frozen. Read `wardround site review` first. Another version of the study needs another approval."
+        "frozen. Only the very bundle that `wardround site review` showed here is accepted, or the one whose digest is "
+        "named. Another version of the study needs another approval."
     )
     approve = _command(commands, "approve", "let a study run at this hospital", text)
     approve.add_argument(
         "bundle",
         metavar="BUNDLE|NAME",
         help="the coordinator's file; or the name of a study approved here before, in its last version",
+    )
+    approve.add_argument(
+        "--digest",
+        default="",
+        metavar="HEX",
+        help="approve the bundle that was reviewed on another computer: the first 16 or more digits of its digest",
     )
     approve.add_argument(
         "--again", action="store_true", help="run a finished study once more, on top of what it spent"
@@ -81,11 +88,14 @@ def _command(
 def run_review(arguments: argparse.Namespace) -> int:
     """`wardround site review`: 0 if the study can be approved, else the exit code of the first reason against it."""
     from wardround.client.review import review
+    from wardround.client.reviewed import note_reviewed
     from wardround.client.reviewprint import as_dict, page
     from wardround.common.study.bundle import read_bundle_file
 
-    found = review(arguments.folder, read_bundle_file(arguments.bundle))
+    data = read_bundle_file(arguments.bundle)
+    found = review(arguments.folder, data)
     print(json.dumps(as_dict(found), indent=2, allow_nan=False) if arguments.json else page(found))
+    note_reviewed(arguments.folder, data)
     return 0 if found.allowed else found.refusals[0].exit_code
 
 
@@ -93,20 +103,23 @@ def run_approve(arguments: argparse.Namespace) -> int:
     """`wardround site approve`."""
     from wardround.client.approving import approve
 
-    data = _bundle(arguments.folder, arguments.bundle)
+    data = _bundle(arguments.folder, arguments.bundle, named=arguments.digest)
     done = approve(arguments.folder, data, again="again" if arguments.again else "once")
     print(_said(done, arguments.folder))
     return 0
 
 
-def _bundle(folder: Path, given: str) -> bytes:
-    """The bundle of a file; or, of a study's name, the one that was approved last."""
+def _bundle(folder: Path, given: str, *, named: str) -> bytes:
+    """The bundle of a file, which was reviewed; or, of a study's name, the one that was approved last."""
     from wardround.client.approvals import last_approved
+    from wardround.client.reviewed import check_reviewed
     from wardround.common.errors import UsageError
     from wardround.common.study.bundle import read_bundle_file
 
     if (path := Path(given)).is_file():
-        return read_bundle_file(path)
+        data = read_bundle_file(path)
+        check_reviewed(folder, data, named=named)
+        return data
     before = last_approved(folder, given)
     if before is None:
         raise UsageError(

@@ -10,6 +10,7 @@ from wardround.client.approvals import Approval
 from wardround.client.differences import Change
 from wardround.client.leaving import Leaving
 from wardround.client.review import Review, finding_lines
+from wardround.common.formats import digest
 from wardround.common.privacy.accounting import Against
 from wardround.common.study.outcomes import outcome_kind
 from wardround.common.study.protocol import StudyProtocol
@@ -80,6 +81,7 @@ def _head(review: Review) -> Iterator[str]:
     yield f"Study {protocol.study.name}, revision {review.bundle.revision}"
     yield f"from coordinator {roster.roster.coordinator}, roster version {roster.version}"
     yield f"protocol {protocol.digest}"
+    yield f"bundle {digest(review.bundle.data)}"
     yield f"at this hospital: {_status(review)}"
 
 
@@ -230,6 +232,7 @@ def as_dict(review: Review) -> dict[str, object]:
         "study": protocol.study.name,
         "revision": review.bundle.revision,
         "protocol": protocol.digest,
+        "bundle": digest(review.bundle.data),
         "status": review.status,
         "question": protocol.study.question,
         "purpose": protocol.study.purpose,

@@ -8,6 +8,7 @@ import pytest
 from tests.consortia import Consortium, asked
 
 from wardround.cli import main
+from wardround.common.formats import digest
 
 STUDY = asked()
 
@@ -46,6 +47,35 @@ def test_a_review_that_finds_reasons_ends_with_the_first_ones_code(
     assert main(["site", "review", home, bundle, "--json"]) == 5
     assert json.loads(capsys.readouterr().out)["allowed"] is False
     assert main(["site", "approve", home, bundle]) == 5
+
+
+def test_only_the_bundle_that_was_reviewed_is_approved(
+    made: Consortium, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, bundle = str(made.site("north")), made.publish(STUDY)
+    assert main(["site", "approve", home, str(bundle)]) == 2
+    assert "never reviewed here" in capsys.readouterr().err
+    assert main(["site", "review", home, str(bundle), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["bundle"]
+    assert shown == digest(bundle.read_bytes())
+    made.publish(
+        replace(STUDY, federation=replace(STUDY.federation, rounds=2))
+    )  # the same file, another study
+    assert digest(bundle.read_bytes()) != shown
+    assert main(["site", "approve", home, str(bundle)]) == 2
+    assert "never reviewed here" in capsys.readouterr().err
+    assert main(["site", "approve", home, str(bundle), "--digest", shown]) == 2
+    assert f"expected the bundle {shown}" in capsys.readouterr().err
+    assert main(["site", "approve", home, str(bundle), "--digest", digest(bundle.read_bytes())[:15]]) == 2
+    assert main(["site", "studies", home]) == 0
+    assert "No study" in capsys.readouterr().out
+
+
+def test_a_review_on_another_computer_counts_by_its_digest(made: Consortium) -> None:
+    home, bundle = made.site("north"), made.publish(STUDY)
+    (home / "reviewed.json").write_text("{damaged", encoding="utf-8")
+    named = digest(bundle.read_bytes())[:16]
+    assert main(["site", "approve", str(home), str(bundle), "--digest", named]) == 0
 
 
 def test_a_name_that_is_neither_file_nor_study_is_a_usage_error(
