@@ -177,8 +177,10 @@ def _drop_half(state: InMemoryNodeState, reply: str) -> None:
 
 
 def _whole(state: InMemoryNodeState, reply: str) -> bool:
-    parts = iterate_object_tree(state.object_store.get_object_tree(reply))
-    return all(state.object_store.get(part.object_id) for part in parts)
+    store = state.object_store
+    if reply not in store:  # dropped before, and not yet given up by the worker
+        return False
+    return all(store.get(part.object_id) for part in iterate_object_tree(store.get_object_tree(reply)))
 
 
 def _arguments(place: NodePlace, port: int) -> list[str]:
