@@ -11,24 +11,23 @@ from pathlib import Path
 
 from tests.studies import roster_of, small_federation
 
+from wardround.client.consenting import SIMULATED
+from wardround.client.handing import own_record
+from wardround.common.audit.bundling import file_name
 from wardround.common.audit.verdicts import Finding
 from wardround.common.audit.verify import verify
-from wardround.common.code import package_digest
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.features import FeaturePath
 from wardround.common.learning.released import ReleasedModel
-from wardround.common.privacy.events import encode
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import dumps
 from wardround.common.trust.checkpoint import Checkpoint, cosign, origin, sign
-from wardround.common.trust.checkpointfile import HEAD, checkpoint_line
-from wardround.common.trust.identity import Roster, SigningKey
-from wardround.common.trust.ledger import read_ledger
+from wardround.common.trust.checkpointfile import CHECKPOINTS, HEAD, checkpoint_line
+from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.merkle import Tree
-from wardround.common.trust.signed import text_of
-from wardround.common.trust.statement import APPROVAL, sign_statement
 from wardround.common.trust.studylog import LogEntry, StudyLog, read_log
-from wardround.server.outcome import outcome_of
+from wardround.server.coordinator import LOG
+from wardround.server.handing import record
 from wardround.simulations.federation import coordinator_key, run_federation
 
 NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
@@ -65,6 +64,7 @@ class Record:
         protocol: The study.
         keys: Name of each party -> its private key.
         lines: What the log says.
+        times: What a line is known by -> when it was written; other lines are written at `NOW`.
         files: Name in the bundle -> bytes: all but log, checkpoints and manifest.
         cosigners: Who cosigns each checkpoint.
         sizes: Sizes of the log at which there is one; None for one after each line but the first two and the last.
@@ -73,6 +73,7 @@ class Record:
     protocol: StudyProtocol
     keys: Mapping[str, SigningKey] = field(repr=False)
     lines: tuple[Line, ...] = field(repr=False)
+    times: Mapping[str, str] = field(repr=False)
     files: Mapping[str, bytes] = field(repr=False)
     cosigners: tuple[str, ...] = NAMES
     sizes: tuple[int, ...] | None = None
@@ -105,7 +106,9 @@ class Record:
 
     def log(self, folder: Path, key: SigningKey | None = None) -> list[LogEntry]:
         """Write the log, signed by the coordinator or by somebody else."""
-        log = StudyLog(folder / "study-log.jsonl", key or self.keys["coordinator"], clock=lambda: NOW)
+        moments = [self.times.get(name_of(kind, data)) for kind, data in self.lines]
+        clock = iter([datetime.fromisoformat(moment) if moment else NOW for moment in moments])
+        log = StudyLog(folder / LOG, key or self.keys["coordinator"], clock=lambda: next(clock))
         return [log.append(kind, data) for kind, data in self.lines]
 
     def hand_over(self, folder: Path, *, signer: SigningKey | None = None) -> Path:
@@ -113,7 +116,7 @@ class Record:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         entries = self.log(folder, signer)
-        (folder / "checkpoints.jsonl").write_bytes(self._checkpoints(entries, signer))
+        (folder / CHECKPOINTS).write_bytes(self._checkpoints(entries, signer))
         for name, data in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
@@ -149,77 +152,44 @@ def with_manifest(folder: Path, protocol: StudyProtocol) -> Path:
 
 
 def finished(root: Path, protocol: StudyProtocol) -> Record:
-    """Run a study to its end with the production coordinator and sites, and gather its record."""
+    """Run a study to its end with the production coordinator and sites, and gather what both hand over."""
     federation = small_federation(root, protocol, names=NAMES)
     model = run_federation(federation)
     roster = roster_of(federation)
     keys = {"coordinator": coordinator_key(federation.folder)}
     keys |= {hospital.name: hospital.office().key for hospital in federation.hospitals}
-    entries = read_log(federation.folder / "study-log.jsonl", roster)
-    files = {
-        "study.toml": dumps(protocol).encode(),
-        "results.json": json.dumps(outcome_of(protocol, roster, entries).as_json()).encode(),
-        "roster.json": json.dumps(roster.to_dict()).encode(),
-    }
     place = root / "model.safetensors"
     ReleasedModel(protocol=protocol, parameters=model, path=FeaturePath.from_protocol(protocol, root)).save(
         place
     )
-    files["model.safetensors"] = place.read_bytes()
-    for path in sorted((federation.folder / "archive").rglob("*.*")):
-        files[path.relative_to(federation.folder).as_posix()] = path.read_bytes()
+    files: dict[str, Path | bytes] = {"study.toml": dumps(protocol).encode(), "model.safetensors": place}
+    files |= record(federation.folder, protocol, roster)
     for hospital in federation.hospitals:
-        files[f"ledgers/{hospital.name}.jsonl"] = (hospital.folder / "ledger/ledger.jsonl").read_bytes()
-    lines = tuple((entry.kind, dict(entry.data)) for entry in entries)
-    return _completed(Record(protocol=protocol, keys=keys, lines=lines, files=files), root)
+        office = hospital.office()
+        with office.ledger() as ledger:
+            files |= own_record(office, ledger, protocol, roster, SIMULATED)
+    entries = read_log(federation.folder / LOG, roster)
+    return Record(
+        protocol=protocol,
+        keys=keys,
+        lines=tuple((entry.kind, dict(entry.data)) for entry in entries),
+        times={name_of(entry.kind, entry.data): entry.time for entry in entries},
+        files={
+            name: found if isinstance(found, bytes) else found.read_bytes()
+            for name, found in files.items()
+            if name not in (LOG, CHECKPOINTS)
+        },
+    )
 
 
-def _completed(record: Record, root: Path) -> Record:
-    """Add what the coordinator does not write yet: approvals and the result."""
-    lines = list(record.lines)
-    if not any(kind == "approval" for kind, _ in lines):
-        lines[2:2] = [_approval(record, site, root) for site in NAMES]
-    if not any(kind == "result" for kind, _ in lines):
-        model = lines[-1][1]["model"]
-        lines.insert(-1, ("result", {"model": model, "rounds": record.protocol.federation.rounds}))
-    return with_results(replace(record, lines=tuple(lines)), root)
+def ledger_of(site: str) -> str:
+    """Name of a site's ledger in a bundle."""
+    return f"ledgers/{file_name(site)}.jsonl"
 
 
-def _approval(record: Record, site: str, root: Path) -> Line:
-    place = root / f"{site}.jsonl"
-    place.write_bytes(record.files[f"ledgers/{site}.jsonl"])
-    entries = read_ledger(place, record.keys[site].public)
-    reserve = next(entry for entry in entries if entry.kind == "reserve")
-    terms = record.protocol.federation
-    roster = next(data for kind, data in record.lines if kind == "roster")
-    fields = {
-        "site": site,
-        "study": record.protocol.study.name,
-        "protocol": record.protocol.digest,
-        "roster": digest(canonical(roster)),
-        "roster_version": 0,
-        "by": "simulation",
-        "time": reserve.time,
-        "event": encode(record.protocol.event()),
-        "releases": terms.rounds * terms.attempts,
-        "delta": repr(record.protocol.privacy.delta),
-        "ledger": {"seq": reserve.seq, "hash": reserve.hash},
-        "code": package_digest(),
-        "package": "0.1.0",
-    }
-    statement = sign_statement(record.keys[site], APPROVAL, fields)
-    return "approval", {"site": site, "statement": text_of(statement)}
-
-
-def with_results(record: Record, root: Path) -> Record:
-    """The same, with the claim that follows from its log."""
-    folder = root / "rewritten"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    entries = record.log(folder)
-    roster = Roster.from_dict(next(data for kind, data in record.lines if kind == "roster"))
-    claim = outcome_of(record.protocol, roster, entries).as_json()
-    return record.with_file("results.json", json.dumps(claim).encode())
+def name_of(kind: str, data: Mapping[str, object]) -> str:
+    """What a line is known by, wherever it stands."""
+    return digest(canonical([kind, dict(data)]))
 
 
 def judged(folder: Path, keys: Path | None = None) -> list[Finding]:

@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
-from tests.auditing import NAMES, Record
+from tests.auditing import NAMES, Record, ledger_of
 
 from wardround.common.learning.parameters import parameters_digest
 from wardround.common.privacy.events import encode
@@ -141,7 +141,7 @@ def words_without_a_head(honest: Record, draw: random.Random) -> Record:
 
 
 def ledger_rolled_back(honest: Record, draw: random.Random) -> Record:
-    name = f"ledgers/{draw.choice(NAMES)}.jsonl"
+    name = ledger_of(draw.choice(NAMES))
     lines = honest.files[name].splitlines(keepends=True)
     return honest.with_file(name, b"".join(lines[: draw.randrange(1, len(lines) - 1)]))
 

@@ -5,17 +5,20 @@ one. It holds what is public: protocol, roster, price of a release, releases res
 the reservation, and the digest of the installed code. Caps and numbers of patients are never in it.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from wardround.common.audit.case import Case
+from wardround.common.audit.evidence import APPROVALS
 from wardround.common.audit.ledgers import OwnLedger, ledger_files, open_ledger
 from wardround.common.audit.lines import base64_of, text_in
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.audit.words import shown
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.privacy.events import DpEvent, decode
+from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.signed import is_count, is_digest
 from wardround.common.trust.statement import APPROVAL, read_statement
 from wardround.common.trust.studylog import LogEntry
@@ -24,6 +27,7 @@ _BEFORE: Final = "each site had approved the study before it took part in a roun
 _TERMS: Final = "each site approved the terms that the protocol states"
 _RESERVED: Final = "no site was charged more than it approved"
 _LEDGER: Final = "the reservation that a site approved stands in its ledger"
+_HANDED: Final = "the approval that the hospital itself handed over is the one in the log"
 _CODE: Final = "the site runs the code that its approval names"
 
 
@@ -69,12 +73,44 @@ def check_approvals(case: Case) -> Iterator[Finding]:
         yield _reserved(case, approvals)
         yield from _ledgers(case, approvals)
         yield from _code(approvals)
+    yield from _handed_over(case, approvals)
+
+
+def _handed_over(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
+    """Approvals that hospitals handed over themselves must be those of the log."""
+    said = {_core(one) for one in approvals}
+    for name in case.evidence.below(APPROVALS):
+        data, mine = case.evidence.need(name), None
+        for site, key in case.roster.sites.items():
+            with contextlib.suppress(TrustError):
+                mine = _read(data, site, key, 0) or mine
+        if mine is None or _core(mine) not in said:
+            found = "another one" if mine else "no site's approval"
+            yield refuted(_HANDED, expected="an approval that stands in the log", found=found, where=name)
+        else:
+            yield confirmed(_HANDED, where=mine.site)
+
+
+def _core(one: Approval) -> tuple[object, ...]:
+    """What an approval is about; code may have changed since, and a later run has a reservation of its own."""
+    return one.site, one.protocol, one.event, one.releases, one.delta
 
 
 def _approval(case: Case, entry: LogEntry) -> Approval:
     site, line = text_in(entry, "site"), entry.seq + 1
-    key = case.key_of(site, line)
     data = base64_of(entry.data.get("statement"), entry)
+    found = _read(data, site, case.key_of(site, line), line)
+    if found is None:
+        raise TrustError(f"line {line}: the approval does not say what an approval says")
+    return found
+
+
+def _read(data: bytes, site: str, key: PublicKey, line: int) -> Approval | None:
+    """A site's signed approval; None if it says something else.
+
+    Raises:
+        TrustError: The site did not sign it.
+    """
     match read_statement(data, kind=APPROVAL, signer=key, where=f"line {line}").fields:
         case {
             "site": str(said),
@@ -101,7 +137,7 @@ def _approval(case: Case, entry: LogEntry) -> Approval:
                 code=code,
                 package=package,
             )
-    raise TrustError(f"line {line}: the approval does not say what an approval says")
+    return None
 
 
 def _event(found: Mapping[str, object], line: int) -> DpEvent:

@@ -15,15 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from wardround.common.audit.bundling import FORMAT, MANIFEST, VERSION
 from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
 from wardround.common.errors import StorageError, WardroundError
 from wardround.common.formats import check_header, digest
 from wardround.common.trust.sealed import read_json
 from wardround.common.trust.signed import is_digest
-
-MANIFEST: Final = "manifest.json"
-FORMAT: Final = "wardround-audit-bundle"
-VERSION: Final = 1
 
 LOG: Final = "study-log.jsonl"
 STUDY: Final = "study.toml"
@@ -34,6 +31,7 @@ RESULTS: Final = "results.json"
 ARCHIVE: Final = "archive"
 LEDGERS: Final = "ledgers"
 WITNESS: Final = "witness"
+APPROVALS: Final = "approvals"
 
 LARGEST: Final = 1 << 30
 """Bytes of a file that is read at once; a study's log is a few megabytes."""

@@ -144,5 +144,6 @@ def _head(names: Sequence[str], *, words: int) -> str:
 
 def _scroll(label: str, head: str, lines: Sequence[str]) -> str:
     body = "\n".join(lines)
-    opening = f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">'
+    kind = "findings" if "<caption>" not in head else "numbers"
+    opening = f'<div class="scroll {kind}" role="region" aria-label="{escape(label)}" tabindex="0">'
     return f"{opening}<table>{head}<tbody>\n{body}\n</tbody></table></div>"

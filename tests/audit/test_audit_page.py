@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from tests.auditing import NAMES, Record, finished
+from tests.auditing import NAMES, Record, finished, ledger_of
 from tests.studies import joint_protocol, private_protocol
 
 from wardround.cli import main
@@ -145,7 +145,7 @@ def test_the_command_states_every_coalitions_epsilon_with_its_unit_and_assumptio
 def test_a_ledgers_lifetime_needs_the_hospitals_own_key(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger, key = bundle / "ledgers/north.jsonl", tmp_path / "north.pem"
+    ledger, key = bundle / ledger_of("north"), tmp_path / "north.pem"
     assert main(["audit", "epsilon", str(ledger)]) == 6
     assert "--keys" in capsys.readouterr().err
     key.write_bytes(record().keys["north"].public.pem())

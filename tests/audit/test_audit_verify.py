@@ -8,14 +8,16 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from tests.auditing import NAMES, Record, base_install, finished, judged, refuted, with_manifest
+from tests.auditing import NAMES, Record, base_install, finished, judged, ledger_of, refuted, with_manifest
 from tests.studies import joint_protocol, private_protocol, small_protocol
 
 from wardround.cli import main
+from wardround.common.audit.bundling import file_name
 from wardround.common.audit.keys import read_keys
 from wardround.common.audit.verdicts import Finding
 from wardround.common.errors import StorageError, TrustError, UsageError
 from wardround.common.trust.identity import SigningKey
+from wardround.common.trust.statement import APPROVAL, read_statement, sign_statement
 
 SIGNED = "every line of the log is signed by the coordinator and follows the line before it"
 OWN = "the record was written by the parties whose keys you hold"
@@ -95,11 +97,11 @@ def test_without_the_archive_and_the_ledgers_less_is_checkable_and_nothing_refut
 
 def test_a_hospitals_own_bundle_is_laid_over_the_servers(tmp_path: Path) -> None:
     whole = record("joint")
-    own = whole.files["ledgers/north.jsonl"]
-    server = whole.with_file("ledgers/north.jsonl", None).hand_over(tmp_path / "server")
+    own = whole.files[ledger_of("north")]
+    server = whole.with_file(ledger_of("north"), None).hand_over(tmp_path / "server")
     site = tmp_path / "north"
     (site / "ledgers").mkdir(parents=True)
-    (site / "ledgers/north.jsonl").write_bytes(own)
+    (site / ledger_of("north")).write_bytes(own)
     shutil.copy(server / "study-log.jsonl", site)
     with_manifest(site, whole.protocol)
     assert main(["audit", "verify", str(server), str(site)]) == 0
@@ -184,6 +186,16 @@ def test_a_file_that_the_manifest_does_not_list_or_lists_otherwise_is_refuted(bu
     (bundle / "notes.txt").unlink()
     (bundle / "results.json").write_bytes((bundle / "results.json").read_bytes() + b" ")
     assert "another content" in refuted(bundle).values()
+
+
+def test_an_approval_that_a_hospital_hands_over_must_be_that_of_the_log(tmp_path: Path) -> None:
+    name, key = f"approvals/{file_name('north')}.json", record("joint").keys["north"]
+    own = read_statement(record("joint").files[name], kind=APPROVAL, signer=key.public).fields
+    other = sign_statement(key, APPROVAL, {**own, "releases": 1})
+    found = refuted(record("joint").with_file(name, other).hand_over(tmp_path / "bundle"))
+    assert found == {"the approval that the hospital itself handed over is the one in the log": "another one"}
+    strange = record("joint").with_file(name, b"{}").hand_over(tmp_path / "bundle")
+    assert "no site's approval" in refuted(strange).values()
 
 
 def test_a_link_out_of_the_bundle_is_not_followed(bundle: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.auditing import Record, finished, judged, refuted
+from tests.auditing import Record, finished, judged, ledger_of, refuted
 from tests.studies import private_protocol
 
 from wardround.common.privacy.accounting import epsilon
@@ -24,7 +24,7 @@ def record() -> Record:
 
 def entries(place: Path) -> list[Entry]:
     """The entries of one hospital's ledger."""
-    place.write_bytes(record().files["ledgers/north.jsonl"])
+    place.write_bytes(record().files[ledger_of("north")])
     return list(read_ledger(place, record().keys["north"].public))
 
 
@@ -38,7 +38,9 @@ def rewritten(kept: list[Entry], **later: object) -> Record:
         lines.append(
             write_entry(record().keys["north"], before=before, kind=entry.kind, time=time, payload=payload)
         )
-    return record().with_file("ledgers/north.jsonl", b"".join(one.line + b"\n" for one in lines))
+    data = b"".join(one.line + b"\n" for one in lines)
+    head = ledger_of("north").replace(".jsonl", ".head.json")
+    return record().with_file(ledger_of("north"), data).with_file(head, None)
 
 
 def test_a_ledger_written_anew_does_not_fit_its_receipts(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_a_charge_that_the_log_lost_is_found(tmp_path: Path) -> None:
 
 def test_a_ledger_of_nobody_in_the_study_is_refuted(tmp_path: Path) -> None:
     other = finished(tmp_path / "other", private_protocol(rounds=1))
-    swapped = record().with_file("ledgers/north.jsonl", other.files["ledgers/north.jsonl"])
+    swapped = record().with_file(ledger_of("north"), other.files[ledger_of("north")])
     assert "none of those known here" in refuted(swapped.hand_over(tmp_path / "bundle"))[CHAIN]
 
 

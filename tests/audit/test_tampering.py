@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from tests.auditing import NAMES, Record, finished, judged, with_manifest
+from tests.auditing import NAMES, Record, finished, judged, ledger_of, with_manifest
 from tests.lies import LIES, Lie
 from tests.studies import joint_protocol, private_protocol
 
@@ -57,7 +57,7 @@ def lines_of(data: bytes) -> list[bytes]:
 
 def any_file(honest: Record, draw: random.Random) -> str:
     """A file of the bundle; logs as often as all the others."""
-    logs = ["study-log.jsonl", "checkpoints.jsonl", *(f"ledgers/{name}.jsonl" for name in NAMES)]
+    logs = ["study-log.jsonl", "checkpoints.jsonl", *map(ledger_of, NAMES)]
     others = [name for name in honest.files if name not in ("results.json", *logs)]
     return draw.choice(draw.choice([logs, sorted(others)]))
 

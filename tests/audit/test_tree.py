@@ -9,6 +9,7 @@ import pytest
 from tests.auditing import NAMES, NOW, Record, finished, judged, refuted, with_manifest
 from tests.studies import private_protocol
 
+from wardround.common.audit.bundling import file_name
 from wardround.common.trust.checkpoint import cosign
 from wardround.common.trust.checkpointfile import checkpoint_line, read_line
 from wardround.common.trust.merkle import Tree
@@ -90,17 +91,16 @@ def with_memory(size: int, root: str, site: str = "north") -> Record:
     digest = record().protocol.digest
     said = {"site": site, "study": "small", "protocol": digest, "log": {"size": size, "root": root}}
     statement = sign_statement(record().keys["north"], "witness", said)
-    return record().with_file("witness/north.json", statement)
+    return record().with_file(f"witness/{file_name('north')}.json", statement)
 
 
 def test_a_hospitals_own_memory_of_the_log_is_compared(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.mkdir()
     root = Tree(entry.line for entry in record().log(folder)).root(4).hex()
-    (found,) = (
-        one for one in judged(with_memory(4, root).hand_over(tmp_path / "bundle")) if one.claim == MEMORY
-    )
-    assert (found.verdict, found.where, found.found) == ("confirmed", "north", "4 lines")
+    findings = judged(with_memory(4, root).hand_over(tmp_path / "bundle"))
+    (found,) = (one for one in findings if one.claim == MEMORY and one.where == "north")
+    assert (found.verdict, found.found) == ("confirmed", "4 lines")
     for size, other in ((4, "0" * 64), (5, root), (4000, root)):
         assert "another log" in refuted(with_memory(size, other).hand_over(tmp_path / "bundle"))[MEMORY]
 
