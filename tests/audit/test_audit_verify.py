@@ -1,6 +1,7 @@
 """What an audit says of an honest study, of keys, of what is missing, and of files that are no bundle."""
 
 import json
+import random
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -9,6 +10,7 @@ from tempfile import mkdtemp
 
 import pytest
 from tests.auditing import NAMES, Record, base_install, finished, judged, ledger_of, refuted, with_manifest
+from tests.lies import false_result
 from tests.studies import joint_protocol, private_protocol, small_protocol
 
 from wardround.cli import main
@@ -161,6 +163,11 @@ def test_a_private_key_is_refused_and_not_read(tmp_path: Path) -> None:
     SigningKey.generate().save(tmp_path / "north.pem")
     with pytest.raises(TrustError, match="public key"):
         read_keys((tmp_path / "north.pem",))
+
+
+def test_a_result_that_no_update_led_to_is_refuted_in_its_round(tmp_path: Path) -> None:
+    lied = false_result(record("averaged"), random.Random(1))  # noqa: S311
+    assert "the log says" in refuted(lied.hand_over(tmp_path / "bundle"))[MODELS]
 
 
 def test_a_broken_log_ends_in_one_refuted_claim_and_no_confirmed_one(tmp_path: Path) -> None:
