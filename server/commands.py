@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wardround.common.trust.askwords import add_words_option
-from wardround.server import bundle_command, process_commands, publish_commands, run_commands
+from wardround.server import (
+    bundle_command,
+    process_commands,
+    publish_commands,
+    run_commands,
+    witness_commands,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,6 +39,7 @@ def register(subparsers: "_Groups[argparse.ArgumentParser]") -> None:
     _register_enrol(commands)
     _register_remove(commands)
     _register_roster(commands)
+    witness_commands.register(commands)
     publish_commands.register(commands)
     process_commands.register(commands)
     run_commands.register(commands)
@@ -53,6 +60,13 @@ def _register_init(commands: "_Groups[argparse.ArgumentParser]") -> None:
         default=[],
         metavar="HOST",
         help="another name or IP address of this machine; may be given more than once",
+    )
+    init.add_argument(
+        "--log-port",
+        type=int,
+        default=0,
+        metavar="PORT",
+        help="run a log service there, for witnesses and auditors; usually 8444 (none)",
     )
     init.add_argument("--listen", default="0.0.0.0", metavar="IP", help="address to listen on (all)")  # noqa: S104
     init.add_argument(
@@ -124,6 +138,7 @@ def run_init(arguments: argparse.Namespace) -> int:
         port=port,
         listen=arguments.listen,
         names=tuple(arguments.also),
+        log_port=arguments.log_port,
     )
     key = create_server(server, now=utc_now())
     print(f"Made the coordinator {server.name} in {server.folder}; hospitals dial {server.address}.")

@@ -6,10 +6,9 @@ error, which name files.
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -24,8 +23,6 @@ from wardround.common.trust.join import JoinRequest
 from wardround.server.logclients import Account, Clients, Limits
 from wardround.server.logview import LOG, LogView
 from wardround.server.serverfile import ServerFile
-
-_STUDY: Final = re.compile(r"[A-Za-z0-9-]{1,200}")
 
 _Code = grpc.StatusCode
 _Answer = Callable[["_Call"], bytes]
@@ -109,7 +106,7 @@ class LogService:
         """Take in what was written since, and wake the streams if anything was."""
         for path in self._server.studies.glob(f"*/federation/{LOG}"):
             name = path.parent.parent.name
-            if name not in self._broken and _STUDY.fullmatch(name):
+            if name not in self._broken and logwire.is_study(name):
                 self._look_at(name, path.parent)
 
     def _look_at(self, name: str, folder: Path) -> None:

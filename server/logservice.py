@@ -29,7 +29,6 @@ from wardround.server.logcalls import LogService
 from wardround.server.logclients import Limits
 from wardround.server.serverfile import ServerFile
 
-READY: Final = "the log service listens on"
 _GRACE: Final = 2.0  # seconds for calls under way when the process is asked to end
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", logwire.LARGEST_REQUEST),
@@ -39,7 +38,8 @@ _OPTIONS: Final = (
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),  # more often counts as abuse
+    ("grpc.http2.max_pings_without_data", 0),  # a stream may be silent for hours
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),  # a client that pings more often is an abuser
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_connection_idle_ms", 600_000),
     # What a dropped client left unread is freed with its connection at the latest; others resume.
@@ -88,7 +88,7 @@ async def serve(service: LogService, server: ServerFile, ended: asyncio.Event, *
         ) from None
     service.look()
     await made.start()
-    print(f"{READY} {address}", flush=True)
+    print(f"{logwire.READY} {address}", flush=True)
     watching = asyncio.create_task(service.watch())
     try:
         await ended.wait()

@@ -1,4 +1,4 @@
-"""`wardround server up|down|status|logs`: the coordinator's SuperLink, from one terminal or under systemd."""
+"""`wardround server up|down|status|logs`: the coordinator's processes, from one terminal or under systemd."""
 
 import argparse
 from collections.abc import Sequence
@@ -23,8 +23,9 @@ _WHOSE = "the coordinator's own folder"
 def register(commands: "_Groups[argparse.ArgumentParser]") -> None:
     """Add the commands to `wardround server`; each one's `run` takes the arguments and gives an exit code."""
     text = (
-        "Start the SuperLink, which hospitals dial, and start it again if it ends. Stays in the foreground; Ctrl-C or "
-        "`server down` stops it. Studies are started with `server start` beside it."
+        "Start the SuperLink, which hospitals dial, and the log service if server.toml has a log_port, and start them "
+        "again if they end. Stays in the foreground; Ctrl-C or `server down` stops them. Studies are started with "
+        "`server start` beside them."
     )
     add_up(commands, text, _WHOSE).set_defaults(run=run_up)
     runs = {"down": run_down, "status": run_status, "logs": run_logs}

@@ -1,20 +1,22 @@
-"""What a coordinator's computer runs all the time: the SuperLink. And Flower's list of nodes, kept equal to the roster.
+"""What a coordinator's computer runs all the time: the SuperLink, and the log service if `server.toml` has one.
 
-The list is brought up to date whenever the SuperLink became ready and whenever a hospital was enrolled, removed or
-given new keys while it runs, so that none of these needs a restart.
+And Flower's list of nodes, kept equal to the roster: it is brought up to date whenever the SuperLink became ready and
+whenever a hospital was enrolled, removed or given new keys while it runs, so that none of these needs a restart.
 """
 
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from wardround.common.audit.logwire import READY
 from wardround.common.durable import stamp
 from wardround.common.errors import WardroundError
-from wardround.common.flower.health import healthy
-from wardround.common.flower.places import LinkPlace, environment, superlink_command
+from wardround.common.flower.health import healthy, shows_certificate
+from wardround.common.flower.places import LOOPBACK, LinkPlace, environment, superlink_command
 from wardround.common.flower.version import require_supported
 from wardround.common.processes import Program, Supervisor, end_on_signals
 from wardround.common.processfile import only_one
@@ -25,7 +27,7 @@ from wardround.server.enrolment import members
 from wardround.server.serverfile import ServerFile
 
 UP: Final = "wardround server up"
-NAMES: Final = ("superlink",)
+NAMES: Final = ("superlink", "logservice")
 _LOOK: Final = 1.0  # seconds between two looks at the roster
 _AGAIN: Final = 5.0  # seconds until Flower's list is tried again
 
@@ -33,7 +35,7 @@ Say = Callable[[str], None]
 
 
 def up(folder: Path, *, say: Say) -> None:
-    """Run the coordinator's SuperLink until SIGTERM, Ctrl-C or a closed terminal.
+    """Run the coordinator's processes until SIGTERM, Ctrl-C or a closed terminal.
 
     Args:
         folder: The coordinator's folder.
@@ -41,7 +43,7 @@ def up(folder: Path, *, say: Say) -> None:
 
     Raises:
         UsageError: Flower has another version.
-        StudyError: The folder is up already, or the SuperLink ended again and again.
+        StudyError: The folder is up already, or a process ended again and again.
         StorageError: Something cannot be read or written.
         TrustError: The members' log was changed, or hospitals would refuse the server's certificate.
     """
@@ -53,7 +55,7 @@ def up(folder: Path, *, say: Say) -> None:
     with only_one(place.home, UP):
         place.prepare()
         supervisor = Supervisor(
-            programs(place), home=place.home, logs=server.logs, say=say, jitter=random.SystemRandom()
+            programs(server), home=place.home, logs=server.logs, say=say, jitter=random.SystemRandom()
         )
         end_on_signals(supervisor)
         keeper = threading.Thread(target=keep_equal, args=(folder, supervisor), daemon=True)
@@ -68,17 +70,27 @@ def _check_certificate(server: ServerFile) -> None:
     check_server_certificate(shown, ca, host=server.host, now=utc_now(), where=where)
 
 
-def programs(place: LinkPlace) -> tuple[Program]:
-    """The SuperLink of a coordinator."""
+def programs(server: ServerFile) -> tuple[Program, ...]:
+    """The SuperLink of a coordinator, and its log service if it has one; neither gets a passphrase."""
+    place = server.link_place()
     bare = {name: value for name, value in environment().items() if name != PASSPHRASE}
-    return (
-        Program(
-            name=NAMES[0],
-            command=superlink_command(place),
-            environment=bare,
-            ready=lambda _: healthy(place.loopback, place.ca),
-        ),
+    link = Program(
+        name=NAMES[0],
+        command=superlink_command(place),
+        environment=bare,
+        ready=lambda _: healthy(place.loopback, place.ca),
     )
+    if not server.log_port:
+        return (link,)
+    folder, key = str(server.folder.absolute()), server.key().public.encode()
+    log = Program(
+        name=NAMES[1],
+        command=[sys.executable, "-m", "wardround.server.logservice", folder, "--coordinator", key],
+        environment={**bare, "GRPC_VERBOSITY": "ERROR"},  # strangers' failed handshakes would fill the log
+        ready=lambda _: shows_certificate(f"{LOOPBACK}:{server.log_port}", server.ca),
+        announces=READY,
+    )
+    return (link, log)
 
 
 def keep_equal(folder: Path, supervisor: Supervisor) -> None:
@@ -91,7 +103,7 @@ def keep_equal(folder: Path, supervisor: Supervisor) -> None:
     server = ServerFile.load(folder)
     done: object = None
     while not supervisor.ending:
-        (link,) = supervisor.standing.processes
+        link = supervisor.standing.processes[0]
         now = (link.pid, stamp(server.members))
         if link.ready and now != done:
             if _synchronise(folder, server.link_place(), supervisor.say):

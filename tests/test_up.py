@@ -55,7 +55,9 @@ def wardround(*words: object, secret: str = "") -> "subprocess.CompletedProcess[
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both folders; nothing runs yet, and nothing runs afterwards."""
     root = tmp_path_factory.mktemp("up")
-    server = ServerFile(folder=root / "hub", name="hub", host="localhost", port=free_port())
+    server = ServerFile(
+        folder=root / "hub", name="hub", host="localhost", port=free_port(), log_port=free_port()
+    )
     key = create_server(server, now=utc_now())
     site = root / "north"
     create_site(site, FirstPolicy(site="north", table=site / "t.csv"), passphrase=SECRET)
@@ -89,6 +91,7 @@ def test_from_nothing_to_an_orderly_end(pair: Pair) -> None:
     done = wardround("server", "up", hub, "--detach")
     assert (done.returncode, done.stderr) == (0, "")
     assert "superlink  ready" in done.stdout
+    assert "logservice ready" in done.stdout
 
     assert "nobody can be asked" in wardround("site", "up", north, "--detach").stderr
     done = wardround("site", "up", north, "--detach", secret=SECRET)

@@ -6,13 +6,13 @@ front door's table names beside this module. Nothing heavy is imported before a 
 
 import argparse
 
-from wardround.common.audit import import_command, verify_command
+from wardround.common.audit import import_command, verify_command, witness_commands
 
 _Parsers = argparse._SubParsersAction
 
 _TEXT = (
-    "Check what a study, a hospital's installation or another system claims about privacy. Needs no network, and no "
-    "trust in coordinator, hospitals or this program's authors beyond the code that runs here."
+    "Check what a study, a hospital's installation or another system claims about privacy. Needs no network, but for "
+    "`witness`, and no trust in coordinator, hospitals or this program's authors beyond the code that runs here."
 )
 
 
@@ -26,4 +26,5 @@ def register(subparsers: "_Parsers[argparse.ArgumentParser]") -> "_Parsers[argpa
     verbs = audit.add_subparsers(dest="verb", metavar="VERB", required=True, help="what is checked")
     verify_command.register(verbs)
     import_command.register(verbs)
+    witness_commands.register(verbs)
     return verbs

@@ -24,6 +24,7 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", logwire.LARGEST_REPLY),
     ("grpc.keepalive_time_ms", 30_000),  # the service allows 20 s
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),  # a stream may be silent for hours
     ("grpc.enable_retries", 0),
 )
 _LATER: Final = {

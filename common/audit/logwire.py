@@ -14,6 +14,7 @@ Only lines that a checkpoint of the coordinator covers are served. In a stream a
 it covers. Nothing that the service says is believed: lines carry signatures, and a checkpoint binds all of them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,12 +27,16 @@ from wardround.common.trust.merkle import HASH_SIZE
 from wardround.common.trust.signed import bytes_of, exact_keys, is_count, parse, text_of
 
 SERVICE: Final = "wardround.log.v1.Log"
+READY: Final = "the log service listens on"
+"""What its process says first, with the address."""
+
 LARGEST_REQUEST: Final = 16 * 1024  # bytes
 LARGEST_REPLY: Final = 16 * 1024 * 1024  # bytes; a line may be long
 LARGEST_LINE: Final = 8 * 1024 * 1024  # bytes
 MOST_LINES: Final = 500  # in one message
 LONGEST_PROOF: Final = 128  # hashes; a log of 2**64 lines needs no more
 
+_STUDY: Final = re.compile(r"[A-Za-z0-9-]{1,200}")
 REQUESTS: Final[Mapping[str, Mapping[str, type]]] = {
     "Studies": {},
     "Checkpoint": {"study": str},
@@ -55,6 +60,11 @@ class Page:
 
     start: int
     lines: tuple[bytes, ...]
+
+
+def is_study(name: str) -> bool:
+    """Whether a study can have this name, which is then a plain file name."""
+    return _STUDY.fullmatch(name) is not None
 
 
 def path(method: str) -> str:
@@ -171,7 +181,9 @@ def read_studies(data: bytes) -> dict[str, int]:
         TrustError: It is none.
     """
     match _reply(data, "studies"):
-        case {"studies": dict(sizes)} if all(is_count(size) for size in sizes.values()):
+        case {"studies": dict(sizes)} if all(
+            is_study(str(name)) and is_count(size) for name, size in sizes.items()
+        ):
             return {str(name): size for name, size in sizes.items()}
     raise _unexpected("the names of studies")
 

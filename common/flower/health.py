@@ -1,11 +1,32 @@
 """Whether a server on this machine is well: one question, with nothing of Flower or of an HTTP library loaded."""
 
 import http.client
+import socket
 import ssl
 from pathlib import Path
 from typing import Final
 
 _GLANCE: Final = 2.0  # seconds
+
+
+def shows_certificate(address: str, ca: Path) -> bool:
+    """Whether something on this machine answers in TLS with a certificate of that authority.
+
+    Args:
+        address: `host:port` on loopback.
+        ca: The certificate (PEM) of the authority.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        context.set_alpn_protocols(["h2"])
+        with (
+            socket.create_connection((host, int(port)), timeout=_GLANCE) as line,
+            context.wrap_socket(line, server_hostname=host),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def healthy(address: str, ca: Path) -> bool:
