@@ -242,11 +242,13 @@ def test_a_witness_that_was_taken_out_is_refused_at_once_and_its_stream_ends(
 ) -> None:
     gone = Witness(server, tmp_path, 52)
     with running(server, Limits(look=0.05, stall=0.2)) as service, gone.client(service) as client:
-        stream = client.follow(STUDY, 0)
+        call = client._channel.unary_stream(logwire.path("Follow"))
+        stream = call(logwire.request("Follow", study=STUDY, start=0), timeout=20)
         next(stream), next(stream)
         withdraw(server.folder, gone.name)
-        with pytest.raises(TrustError, match="belongs to nobody who may follow the log now"):
+        with pytest.raises(grpc.RpcError) as caught:
             next(stream)
+        assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
         with pytest.raises(TrustError, match="belongs to nobody who may follow the log now"):
             client.checkpoint(STUDY)
 
