@@ -111,7 +111,7 @@ class LogService:
 
     def _look_at(self, name: str, folder: Path) -> None:
         try:
-            view = self._views.setdefault(name, LogView(folder))
+            view = self._views[name] = self._views.get(name) or LogView(folder)
             before = view.size
             view.refresh()
         except TrustError as error:

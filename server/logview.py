@@ -30,6 +30,7 @@ from wardround.common.trust.merkle import Tree, leaf_hash
 
 LOG: Final = "study-log.jsonl"
 PAGE_BYTES: Final = 256 * 1024  # of lines in one message; one line may be longer
+_NOTES: Final = 1000  # checkpoints that are read at once
 _CHUNK: Final = 1024 * 1024  # bytes that are read at once
 
 
@@ -47,15 +48,15 @@ class Tail:
         self.path = path
         self.offsets = [0]
 
-    def new(self) -> list[bytes]:
-        """The lines that were completed since, without their newlines; at most about a megabyte at once.
+    def new(self, most: int) -> list[bytes]:
+        """The lines that were completed since, without their newlines; at most `most`, and about a megabyte at once.
 
         Raises:
             TrustError: The file is shorter than it was, or has a line longer than any may be.
             StorageError: It cannot be read.
         """
         start = self.offsets[-1]
-        data = self._read(start, _CHUNK)
+        data = self._read(start, _CHUNK if most else 0)
         if data and b"\n" not in data:
             data = self._read(start, LARGEST_LINE + 1)
         lines, torn = split(data)
@@ -63,6 +64,7 @@ class Tail:
             raise TrustError(
                 f"expected lines of at most {LARGEST_LINE} bytes in {self.path}, found a longer one"
             )
+        lines = lines[:most]
         for line in lines:
             self.offsets.append(self.offsets[-1] + len(line) + 1)
         return lines
@@ -123,12 +125,14 @@ class LogView:
             TrustError: Lines were changed, or a checkpoint does not belong to the lines: nothing more is shown.
             StorageError: A file cannot be read.
         """
-        while lines := self._signed.new():
+        while lines := self._new_notes():
             found = [read_line(line, where=str(self._signed.path)) for line in lines]
             written = [one for one in found if one is not None]
             self._notes = merged([*self._notes.values(), *written])
             self._add_kept({one.checkpoint.size for one in written})
-        while lines := self._log.new():
+        # Only what is signed is read: what the disk did not take yet may be cut off again by its writer.
+        signed = max((*self._notes, self._tree.size))
+        while lines := self._log.new(signed - self._tree.size):
             for line in lines:
                 self._tree.append(line)
         for size in sorted(size for size in self._notes if self.size < size <= self._tree.size):
@@ -181,6 +185,14 @@ class LogView:
     def consistency(self, old: int, size: int) -> Sequence[bytes]:
         """The proof between two sizes that are shown."""
         return self._tree.consistency(old, size)
+
+    def _new_notes(self) -> list[bytes]:
+        try:
+            return self._signed.new(_NOTES)
+        except TrustError:
+            # A full disk makes the writer cut its last lines off again: read what is there from the start.
+            self._signed = Tail(self._signed.path)
+            return self._signed.new(_NOTES)
 
     def _open_cosignatures(self) -> dict[int, SignedCheckpoint]:
         """What an earlier life of the service kept; a torn last line is cut off, which nobody was told of."""

@@ -76,6 +76,27 @@ def test_what_is_not_signed_yet_or_torn_is_not_shown(server: ServerFile, tmp_pat
         assert client.entries("torn", 0, 9).lines == tuple(again.lines)
 
 
+def test_lines_that_a_full_disk_took_back_are_not_a_change(server: ServerFile, tmp_path: Path) -> None:
+    """The writer cuts off what could not be made durable, and writes something else there later."""
+    made = writer(server, study="full")
+    made.sign()
+    paths = [made.folder / "study-log.jsonl", made.folder / "checkpoints.jsonl"]
+    before = [path.read_bytes() for path in paths]
+    witness = Witness(server, tmp_path, 64)
+    with running(server, GENEROUS) as service, witness.client(service) as client:
+        made.add(1)
+        (made.folder / "checkpoints.jsonl").write_bytes(before[1] + before[1])
+        service.look_now()
+        for path, data in zip(paths, before, strict=True):
+            path.write_bytes(data)
+        service.look_now()
+        again = Writer(made.folder, made.signer, study="full")
+        again.log.append("void", {"round": 1})
+        again.sign()
+        until_size(service, "full", 2)
+        assert client.entries("full", 0, 9).lines == tuple(again.lines)
+
+
 def test_a_log_that_was_changed_is_never_shown_again(server: ServerFile, tmp_path: Path) -> None:
     made = writer(server, study="changed")
     made.add(3)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,17 @@ def server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> ServerFile:
     return ServerFile.load(folder)
 
 
-@pytest.fixture
-def process(server: ServerFile) -> Iterator[subprocess.Popen[bytes]]:
+@contextmanager
+def service(server: ServerFile) -> Iterator[None]:
+    """The log service as `server up` starts it; it ends at once when it is asked to."""
     key = server.key().public.encode()
     command = [sys.executable, "-m", "wardround.server.logservice", str(server.folder), "--coordinator", key]
     with subprocess.Popen(command) as made:
-        until(lambda: listens(server.log_address), made)
-        yield made
-        made.terminate()
+        try:
+            until(lambda: listens(server.log_address), made)
+            yield
+        finally:
+            made.terminate()
         assert made.wait(20) == 0
 
 
@@ -57,55 +61,52 @@ def follow(server: ServerFile, tmp_path: Path, *more: object) -> int:
 
 
 def test_a_witness_is_let_in_follows_and_cosigns(
-    server: ServerFile, tmp_path: Path, process: object, capsys: pytest.CaptureFixture[str]
+    server: ServerFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = Writer(server.studies / STUDY / "federation", server.key())
     made.add(3)
     made.sign()
     let_in(server, tmp_path / "w")
     assert "it holds no secret" in capsys.readouterr().out
-    until(lambda: follow(server, tmp_path) == 0)
-    shown = capsys.readouterr()
-    assert "brca: 4 lines verified, root " in shown.out
-    kept = (made.folder / "cosignatures.jsonl").read_bytes().splitlines()
-    fingerprint = SigningKey.load(tmp_path / "w" / "identity.pem").public.fingerprint
-    assert fingerprint in json.loads(kept[1])["note"]
-    assert (tmp_path / "w" / STUDY / "study-log.jsonl").read_bytes().splitlines() == made.lines
+    with service(server):
+        until(lambda: follow(server, tmp_path) == 0)
+        shown = capsys.readouterr()
+        assert "brca: 4 lines verified, root " in shown.out
+        kept = (made.folder / "cosignatures.jsonl").read_bytes().splitlines()
+        fingerprint = SigningKey.load(tmp_path / "w" / "identity.pem").public.fingerprint
+        assert fingerprint in json.loads(kept[1])["note"]
+        assert (tmp_path / "w" / STUDY / "study-log.jsonl").read_bytes().splitlines() == made.lines
 
-    Writer(server.studies / "other" / "federation", server.key(), study="other").sign()
-    until(lambda: follow(server, tmp_path) == 2)
-    assert "expected one study at the log service, found 2" in capsys.readouterr().err
-    assert follow(server, tmp_path, "--study", "other") == 0
-    assert follow(server, tmp_path, "--study", "../x") == 2
+        Writer(server.studies / "other" / "federation", server.key(), study="other").sign()
+        until(lambda: follow(server, tmp_path) == 2)
+        assert "expected one study at the log service, found 2" in capsys.readouterr().err
+        assert follow(server, tmp_path, "--study", "other") == 0
+        assert follow(server, tmp_path, "--study", "../x") == 2
 
-    assert run("server", "witness", server.folder, "--withdraw", "State Commissioner") == 0
-    assert follow(server, tmp_path) == 6
-    assert "belongs to nobody who may follow the log now" in capsys.readouterr().err
+        assert run("server", "witness", server.folder, "--withdraw", "State Commissioner") == 0
+        assert follow(server, tmp_path) == 6
+        assert "belongs to nobody who may follow the log now" in capsys.readouterr().err
 
 
 def test_a_second_history_ends_it_with_exit_code_6(
-    server: ServerFile, tmp_path: Path, process: object, capsys: pytest.CaptureFixture[str]
+    server: ServerFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     let_in(server, tmp_path / "w")
     made = Writer(server.studies / STUDY / "federation", server.key())
+    made.add(1)
     made.sign()
-    until(lambda: follow(server, tmp_path) == 0)
-    copy = tmp_path / "w" / STUDY
+    with service(server):
+        assert follow(server, tmp_path) == 0
     for path in made.folder.iterdir():
         path.unlink()
     other = Writer(server.studies / STUDY / "federation", server.key())
+    other.log.append("void", {"round": 1})
     other.add(1)
     other.sign()
-    assert isinstance(process, subprocess.Popen)
-    process.terminate()
-    process.wait(20)
-    assert run("server", "witness", server.folder, tmp_path / "w" / "request.json") == 2  # no words, no pass
-    with subprocess.Popen(process.args) as again:
-        until(lambda: listens(server.log_address), again)
+    with service(server):
         assert follow(server, tmp_path) == 6
-        again.terminate()
     assert "does not follow the line before" in capsys.readouterr().err
-    assert [path.name for path in copy.glob("refused-*")] == ["refused-2.note"]
+    assert [path.name for path in (tmp_path / "w" / STUDY).glob("refused-*")] == ["refused-3.note"]
 
 
 def test_a_witness_without_a_pass_or_with_somebody_elses_is_told_so(
