@@ -49,6 +49,7 @@ _ANY: Final = "0" * 64  # a digest
 _COST: Final = (
     "what it cost, number and hash of the ledger's last entry, this site's signature under the study's log"
 )
+_RUN: Final = "0" * 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +199,7 @@ class _Scribe:
         context = SumContext(
             study=self.protocol.study.name,
             protocol_digest=self.protocol.digest,
+            run=_RUN,
             round=1,
             attempt=1,
             base_model=_ANY,
@@ -244,6 +246,7 @@ class _Scribe:
             kind=kind,
             study=self.protocol.study.name,
             protocol_digest=self.protocol.digest,
+            run=_RUN,
             round=terms.rounds,
             attempt=terms.attempts,
             sender=self.site,

@@ -26,7 +26,8 @@ from wardround.common.study.reader import load
 from wardround.common.trust.ledger import LEDGER
 from wardround.common.trust.ledgerfile import read_bytes, split, verify
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.ledgerstate import Account, PoolState, key_of
+from wardround.common.trust.ledgernames import key_of
+from wardround.common.trust.ledgerstate import Account, PoolState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

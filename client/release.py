@@ -95,6 +95,16 @@ class ReleaseDoor:
         """The ledger's entry that set the price of the whole study aside; None where the study is not open."""
         return self._ledger.reservation(protocol.study.name, protocol.digest)
 
+    def check_run(self, protocol: StudyProtocol, run: str) -> None:
+        """Refuse a message of another run than the one that the open reservation was first charged for.
+
+        So a new run identifier buys nothing: a person at the site approves the study again, and both runs count.
+
+        Raises:
+            TrustError: The reservation belongs to another run, or this run ended here before.
+        """
+        self._ledger.check_run(protocol.study.name, protocol.digest, run)
+
     def check_next(self, protocol: StudyProtocol, round_: int, attempt: int) -> None:
         """Refuse an attempt that could not be charged any more; charges nothing.
 
@@ -128,14 +138,16 @@ class ReleaseDoor:
             self._path(protocol, *unsettled).unlink(missing_ok=True)
             self._ledger.give_back(*key, *unsettled)
 
-    def charge(self, protocol: StudyProtocol, round_: int, attempt: int, base_model: str) -> Receipt:
-        """Charge one attempt, durably, before any patient is read for it.
+    def charge(
+        self, protocol: StudyProtocol, round_: int, attempt: int, base_model: str, *, run: str
+    ) -> Receipt:
+        """Charge one attempt, durably, before any patient is read for it; the first binds the reservation to its run.
 
         A release without privacy is charged once per reservation: after it epsilon is infinite, and no further
         charge could say more.
 
         Raises:
-            TrustError: The attempt is a replay or out of order.
+            TrustError: The attempt is a replay, out of order, or of another run.
             PrivacyError: It is beyond the reservation, or there is none.
         """
         key = protocol.study.name, protocol.digest
@@ -143,7 +155,7 @@ class ReleaseDoor:
         if not said_already:
             if (round_, attempt) > (self._ledger.last(*key) or _BEGIN):
                 self._give_back(protocol)
-            self._ledger.spend(*key, round_, attempt, base_model)
+            self._ledger.spend(*key, round_, attempt, base_model, run=run)
         sequence, head = self._ledger.head
         return Receipt(event=protocol.event(), ledger_seq=sequence, ledger_head=head)
 
@@ -201,16 +213,17 @@ class ReleaseDoor:
                 old.unlink()
         return reply
 
-    def close(self, protocol: StudyProtocol, *, log: Seen | None = None) -> None:
+    def close(self, protocol: StudyProtocol, *, run: str = "", log: Seen | None = None) -> None:
         """The study is over: what was reserved and never spent, or spent and never let go, is free again.
 
         Args:
             protocol: The study.
+            run: The run that ended; empty where a person ends it, in whatever run it is.
             log: What the confirmation cosigns of the study's log.
         """
         if self._ledger.has_open(protocol.study.name, protocol.digest):
             self._give_back(protocol)
-            self._ledger.close_study(protocol.study.name, protocol.digest, log=log)
+            self._ledger.close_study(protocol.study.name, protocol.digest, run=run, log=log)
             self._log_path(protocol).unlink(missing_ok=True)
 
     def _kept_log(self, protocol: StudyProtocol) -> Seen:

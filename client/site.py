@@ -137,12 +137,13 @@ class Site:
         )
 
     def _work(self, envelope: Envelope) -> bytes:
-        kind = envelope.header.kind
+        kind, run = envelope.header.kind, envelope.header.run
+        self._door.check_run(self._protocol, run)
         if kind == exchange.FINISH:
             witnessed = self._witness(envelope.header)
             if self._desk is not None:
                 self._desk.forget()
-            self._door.close(self._protocol, log=witnessed.seen)
+            self._door.close(self._protocol, run=run, log=witnessed.seen)
             return self._reply(envelope, exchange.FINISHED, b"", **witnessed.said)
         self._consent()
         self._check_moment(envelope.header)
@@ -186,7 +187,7 @@ class Site:
         witnessed = self._witness(envelope.header)
         session, model = desk.confirm(envelope)
         base = check_like(from_bytes(model), self._trainer.like())
-        receipt = self._door.charge(self._protocol, round_, attempt, envelope.header.base_model)
+        receipt = self._charge(envelope.header)
         share = self._trainer.share(base, round_, sites=len(session.members))
         desk.forget()
         said = {"receipt": receipt.digest, **witnessed.said}
@@ -202,17 +203,23 @@ class Site:
             raise TrustError("the base model is not the one that the envelope names")
         witnessed = self._witness(envelope.header)
         base = check_like(from_bytes(envelope.body), self._trainer.like())
-        receipt = self._door.charge(self._protocol, round_, attempt, base_model)
+        receipt = self._charge(envelope.header)
         update = self._trainer.train(base, round_)
         body = exchange.pack_update(receipt, update)
         reply = self._reply(envelope, exchange.UPDATE, body, receipt=receipt.digest, **witnessed.said)
         return self._door.let_go(self._protocol, round_, attempt, reply, log=witnessed.seen)
+
+    def _charge(self, header: Header) -> exchange.Receipt:
+        return self._door.charge(
+            self._protocol, header.round, header.attempt, header.base_model, run=header.run
+        )
 
     def _reply(self, asked: Envelope, kind: str, body: bytes, **said: str) -> bytes:
         fields = Header(
             kind=kind,
             study=self._protocol.study.name,
             protocol_digest=self._protocol.digest,
+            run=asked.header.run,
             round=asked.header.round,
             attempt=asked.header.attempt,
             sender=self.name,

@@ -134,6 +134,7 @@ def _context(asked: Header) -> SumContext:
     return SumContext(
         study=asked.study,
         protocol_digest=asked.protocol_digest,
+        run=asked.run,
         round=asked.round,
         attempt=asked.attempt,
         base_model=asked.base_model,

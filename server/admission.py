@@ -46,7 +46,7 @@ class Refused:
 
 
 def admit(
-    reply: bytes, *, sender: str, task: RoundTask, protocol: StudyProtocol, roster: Roster
+    reply: bytes, *, sender: str, task: RoundTask, run: str, protocol: StudyProtocol, roster: Roster
 ) -> Admitted | Refused:
     """Judge one reply.
 
@@ -54,6 +54,7 @@ def admit(
         reply: The envelope as it arrived.
         sender: The site that was asked.
         task: What it was asked.
+        run: In which run.
         protocol: The public terms; the receipt must charge exactly `protocol.event()`.
         roster: Public keys.
     """
@@ -63,6 +64,7 @@ def admit(
             roster,
             study=protocol.study.name,
             protocol_digest=protocol.digest,
+            run=run,
             round=task.round,
             attempt=task.attempt,
             sender=sender,
@@ -121,7 +123,7 @@ def check_approval(statement: bytes, site: str, roster: Roster, protocol: StudyP
 
 
 def refused_by_site(
-    reply: bytes, sender: str, task: RoundTask, protocol: StudyProtocol, roster: Roster
+    reply: bytes, sender: str, task: RoundTask, run: str, protocol: StudyProtocol, roster: Roster
 ) -> str:
     """Why a site declined this task; empty where the reply is no such thing."""
     try:
@@ -132,6 +134,7 @@ def refused_by_site(
             receiver=roster.coordinator,
             study=protocol.study.name,
             protocol_digest=protocol.digest,
+            run=run,
             round=task.round,
             sender=sender,
             attempt=task.attempt,

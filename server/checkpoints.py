@@ -23,6 +23,7 @@ from wardround.common.formats import check_header, header
 from wardround.common.learning.optimisers import ServerState
 from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.study import Progress
+from wardround.common.trust.signed import is_run
 
 FORMAT = "wardround-checkpoint"
 VERSION = 1
@@ -33,11 +34,13 @@ class Checkpoint:
     """Where a study stands.
 
     Attributes:
+        run: Identifier of the run, in every message of it.
         progress: Rounds, attempts, model and optimiser.
         kind: Kind of the log line that belongs to this step; empty at the start.
         record: That line's data. It is written to the log after the checkpoint, and again after a crash between.
     """
 
+    run: str
     progress: Progress
     kind: str = ""
     record: Mapping[str, object] = field(default_factory=dict)
@@ -57,6 +60,7 @@ def write(path: Path, checkpoint: Checkpoint, protocol_digest: str) -> None:
     facts = {
         **header(FORMAT, VERSION),
         "protocol": protocol_digest,
+        "run": checkpoint.run,
         "rounds": progress.rounds,
         "attempts": progress.attempts,
         "layers": list(progress.parameters),
@@ -93,6 +97,8 @@ def read(path: Path, protocol_digest: str) -> Checkpoint | None:
 
 
 def _checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Checkpoint:
+    if not is_run(facts["run"]):
+        raise ValueError
     model: Parameters = {name: arrays[f"model.{name}"].astype(np.float32) for name in facts["layers"]}
     state = {
         name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")
@@ -103,7 +109,7 @@ def _checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generi
         parameters=model,
         state=ServerState.from_arrays(state),
     )
-    return Checkpoint(progress=progress, kind=facts["kind"], record=facts["record"])
+    return Checkpoint(run=facts["run"], progress=progress, kind=facts["kind"], record=facts["record"])
 
 
 def _checksum(arrays: Mapping[str, NDArray[np.generic]]) -> int:

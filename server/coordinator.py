@@ -16,7 +16,7 @@ from wardround.common.learning.study import Progress, RoundTask, Study
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.checkpoint import origin
 from wardround.common.trust.checkpointfile import CHECKPOINTS
-from wardround.common.trust.envelope import Header, open_envelope, seal
+from wardround.common.trust.envelope import Header, new_run, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.signed import text_of
 from wardround.common.trust.studylog import StudyLog
@@ -48,6 +48,7 @@ class Coordinator:
     Attributes:
         study: The state machine.
         fresh: Whether there was no checkpoint to resume from.
+        run: Identifier of this run: drawn once, and kept in the checkpoint.
         left: Site of the roster -> why it is neither asked nor admitted any more.
     """
 
@@ -71,6 +72,7 @@ class Coordinator:
         if protocol.joint:
             check_sums(protocol, progress.parameters, sites=len(roster.site_names))
         self.fresh = found is None
+        self.run = found.run if found else new_run()
         self._archive = Archive(folder / ARCHIVE if archiving == "keep" else None)
         self._log = StudyLog(folder / LOG, key)
         self._approvals: dict[str, bytes] = {}  # heard, not yet in the log
@@ -87,10 +89,11 @@ class Coordinator:
     def begin(self) -> None:
         """Write down what is about to run; a later coordinator on this folder resumes it."""
         protocol = self.study.protocol
-        self._log.append_once("protocol", {"digest": protocol.digest, "name": protocol.study.name})
-        self._log.append_once("roster", self.roster.to_dict())
         if self.fresh:
-            self._save("", {})
+            self._save("", {})  # first: no line may name a run that a crash forgets
+        terms = {"digest": protocol.digest, "name": protocol.study.name, "run": self.run}
+        self._log.append_once("protocol", terms)
+        self._log.append_once("roster", self.roster.to_dict())
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -119,6 +122,7 @@ class Coordinator:
             kind=kind,
             study=self.study.protocol.study.name,
             protocol_digest=self.study.protocol.digest,
+            run=self.run,
             round=round_,
             attempt=attempt,
             sender=self.roster.coordinator,
@@ -141,6 +145,7 @@ class Coordinator:
                 self.roster,
                 kind=kind,
                 protocol_digest=self.study.protocol.digest,
+                run=self.run,
                 receiver=self.roster.coordinator,
             )
             sender = envelope.header.sender
@@ -181,7 +186,12 @@ class Coordinator:
     def joint_round(self, task: RoundTask) -> JointRound:
         """An attempt of a secure sum, to be fed with replies."""
         return JointRound(
-            self.study.protocol, self.roster, task, fewest=self.study.quorum, archive=self._archive
+            self.study.protocol,
+            self.roster,
+            task,
+            run=self.run,
+            fewest=self.study.quorum,
+            archive=self._archive,
         )
 
     def admit(self, site: str, reply: bytes, task: RoundTask) -> Admitted | Refused:
@@ -190,7 +200,8 @@ class Coordinator:
         Raises:
             StorageError: It could not be kept: the attempt is asked again after a restart.
         """
-        found = admit(reply, sender=site, task=task, protocol=self.study.protocol, roster=self.roster)
+        terms = self.study.protocol
+        found = admit(reply, sender=site, task=task, run=self.run, protocol=terms, roster=self.roster)
         if isinstance(found, Refused):
             self._witnesses.hear(site, said_of_log(reply, site, self.roster))
             return found
@@ -223,7 +234,9 @@ class Coordinator:
         self._witnesses.keep()
 
     def _save(self, kind: str, record: Mapping[str, object]) -> None:
-        checkpoint = checkpoints.Checkpoint(progress=self.study.progress, kind=kind, record=record)
+        checkpoint = checkpoints.Checkpoint(
+            run=self.run, progress=self.study.progress, kind=kind, record=record
+        )
         checkpoints.write(self._checkpoint, checkpoint, self.study.protocol.digest)
 
     def conclude(self) -> None:

@@ -36,6 +36,7 @@ class JointRound:
         protocol: The public terms.
         roster: Public keys.
         task: The attempt.
+        run: The run of the study.
         fewest: Sites that must be ready.
         archive: Where the messages of the attempt are kept; None for nowhere.
 
@@ -56,6 +57,7 @@ class JointRound:
         roster: Roster,
         task: RoundTask,
         *,
+        run: str,
         fewest: int,
         archive: Archive | None = None,
     ) -> None:
@@ -70,12 +72,14 @@ class JointRound:
         self._archive = archive or Archive(None)
         self._protocol = protocol
         self._roster = roster
+        self._run = run
         self._fewest = fewest
         self._ready: set[str] = set()
         self._agreed = False
         context = SumContext(
             study=protocol.study.name,
             protocol_digest=protocol.digest,
+            run=run,
             round=task.round,
             attempt=task.attempt,
             base_model=task.base_model,
@@ -89,10 +93,13 @@ class JointRound:
             self.logs[site] = said_of_log(reply, site, self._roster)
         if isinstance(reply, Refused):
             reason = reply.reason
-        elif not (reason := refused_by_site(reply, site, self.task, self._protocol, self._roster)):
+        elif not (reason := self._declined(site, reply)):
             reason = self._fault(kind, site, reply)
         if reason:
             self.refused.setdefault(site, reason)
+
+    def _declined(self, site: str, reply: bytes) -> str:
+        return refused_by_site(reply, site, self.task, self._run, self._protocol, self._roster)
 
     def _fault(self, kind: str, site: str, reply: bytes) -> str:
         """Take what is no refusal; what is wrong with it, or nothing."""

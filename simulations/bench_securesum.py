@@ -67,6 +67,7 @@ def _site(sites: int, vector: NDArray[np.uint32]) -> tuple[float, int]:
     context = SumContext(
         study="bench",
         protocol_digest=nothing,
+        run=nothing[:32],
         round=1,
         attempt=1,
         base_model=nothing,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import pandas as pd
 from tests.hospital import FEATURES, RESPONSE, SOURCE, hospital, only
+from tests.studies import RUN
 
 from wardround.client.approving import Again, Approved, approve
 from wardround.client.joining import join, make_request
@@ -113,7 +114,7 @@ class Consortium:
         self, kind: str, protocol: StudyProtocol, receiver: str, body: bytes = b"", **fields: object
     ) -> bytes:
         """A message that the coordinator signed."""
-        terms: dict[str, object] = {"round": 0, "attempt": 0, "base_model": NO_MODEL, **fields}
+        terms = {"run": RUN, "round": 0, "attempt": 0, "base_model": NO_MODEL, **fields}
         header = Header(
             kind=kind,
             study=protocol.study.name,
@@ -130,7 +131,7 @@ class Consortium:
         with self.ledger(name) as ledger:
             door = office.door(ledger)
             for number in range(1, times + 1):
-                door.charge(protocol, number, 1, NO_MODEL)
+                door.charge(protocol, number, 1, NO_MODEL, run=RUN)
                 door.let_go(protocol, number, 1, b"reply")
 
     def finish(self, name: str, protocol: StudyProtocol) -> None:

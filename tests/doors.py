@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.studies import hospital, private_protocol
+from tests.studies import RUN, hospital, private_protocol
 
 from wardround.client.policy import CohortKind, SitePolicy
 from wardround.client.release import ReleaseDoor
@@ -52,7 +52,7 @@ def steps(events: list[DpEvent]) -> int:
     return sum(event.steps for event in events if isinstance(event, GaussianSteps))
 
 
-def release(door: ReleaseDoor, round_: int, attempt: int) -> None:
+def release(door: ReleaseDoor, round_: int, attempt: int, *, run: str = RUN) -> None:
     """One attempt, from its charge until its reply may leave."""
-    door.charge(STUDY, round_, attempt, MODEL)
+    door.charge(STUDY, round_, attempt, MODEL, run=run)
     door.let_go(STUDY, round_, attempt, REPLY)

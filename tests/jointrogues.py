@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flwr.app import Context, Message, RecordDict
 from tests.rogues import QUICK, Change, Tampered
-from tests.studies import WIDTH, joint_protocol, roster_of, small_federation
+from tests.studies import RUN, WIDTH, joint_protocol, roster_of, small_federation
 
 from wardround.client.app import client_app
 from wardround.client.peers import FILE as PEERS
@@ -67,12 +67,21 @@ class Hostile:
         return initial(self.made.protocol, WIDTH)
 
     def header(
-        self, kind: str, receiver: str, *, round_: int = 1, attempt: int = 1, base: str = "", study: str = ""
+        self,
+        kind: str,
+        receiver: str,
+        *,
+        round_: int = 1,
+        attempt: int = 1,
+        base: str = "",
+        study: str = "",
+        run: str = RUN,
     ) -> Header:
         return Header(
             kind=kind,
             study=study or self.made.protocol.study.name,
             protocol_digest=self.made.protocol.digest,
+            run=run,
             round=round_,
             attempt=attempt,
             sender=self.roster.coordinator,

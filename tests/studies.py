@@ -23,6 +23,7 @@ from wardround.simulations.hospitals import Hospital, imagine
 
 WIDTH = 3
 PUBLIC = "a public reference"
+RUN = "0123456789abcdef" * 2
 
 
 def small_protocol(**federation: object) -> StudyProtocol:

@@ -19,6 +19,7 @@ Vector = NDArray[np.uint32]
 CONTEXT = SumContext(
     study="responders",
     protocol_digest=digest(b"protocol"),
+    run=digest(b"run")[:32],
     round=3,
     attempt=2,
     base_model=digest(b"model"),

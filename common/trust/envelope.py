@@ -5,8 +5,8 @@ The transport is not believed. Bytes on the wire:
     header (one canonical JSON line) \n  signature (64 bytes)  body (the rest)
 
 The signature covers the header for the envelope domain (see `signed`); the header carries the SHA-256 of the
-body. So every byte is bound to study, protocol, round, attempt, sender, receiver and base model. Replays are
-refused by the receiver, who alone knows what came before: at a site, by its ledger.
+body. So every byte is bound to study, protocol, run, round, attempt, sender, receiver and base model. Replays within
+a run are refused by the receiver, who alone knows what came before: at a site, by its ledger.
 
 Header and signature without the body are the message's head: whoever keeps only that can still show who sealed a body
 of which digest, with which receipt.
@@ -14,6 +14,7 @@ of which digest, with which receipt.
 Assumes that the roster's keys were compared by people.
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final, Protocol
@@ -22,7 +23,7 @@ from wardround.common.errors import TrustError, UsageError, WardroundError
 from wardround.common.formats import canonical, header
 from wardround.common.trust.identity import PublicKey, SigningKey, check_name
 from wardround.common.trust.recentbodies import RecentBodies
-from wardround.common.trust.signed import ENVELOPE_DOMAIN, exact_keys, is_count, is_digest, parse
+from wardround.common.trust.signed import ENVELOPE_DOMAIN, exact_keys, is_count, is_digest, is_run, parse
 
 FORMAT = "wardround-envelope"
 VERSION = 1
@@ -47,6 +48,11 @@ class KeyRing(Protocol):
         ...
 
 
+def new_run() -> str:
+    """An identifier that no other run has: 128 fresh random bits in hexadecimal."""
+    return secrets.token_hex(16)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """What a message is bound to.
@@ -55,6 +61,7 @@ class Header:
         kind: One of `KINDS`.
         study: Name of the study.
         protocol_digest: SHA-256 of the protocol in hexadecimal.
+        run: Which run of the study, `new_run()` of its coordinator: the same protocol may be run again.
         round: >= 0.
         attempt: >= 0, counted within the round.
         sender, receiver: Names in the roster; a roll call is addressed to nobody in particular.
@@ -67,6 +74,7 @@ class Header:
     kind: str
     study: str
     protocol_digest: str
+    run: str
     round: int
     attempt: int
     sender: str
@@ -89,6 +97,8 @@ class Header:
             raise UsageError("expected round and attempt to be whole numbers >= 0")
         if not (is_digest(self.protocol_digest) and is_digest(self.base_model)):
             raise UsageError("expected protocol_digest and base_model to be SHA-256 in hexadecimal")
+        if not is_run(self.run):
+            raise UsageError("expected run to be 128 bits in hexadecimal")
         if not (is_digest(self.receipt) or self.receipt == ""):
             raise UsageError("expected receipt to be SHA-256 in hexadecimal, or nothing")
         if not isinstance(self.log, str):

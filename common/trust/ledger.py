@@ -39,7 +39,8 @@ from wardround.common.trust.ledgerfile import (
     verify,
 )
 from wardround.common.trust.ledgerline import Entry, write_entry
-from wardround.common.trust.ledgerstate import Account, Moment, PoolState, attempt_of
+from wardround.common.trust.ledgernames import Moment, attempt_of, of_log, of_run
+from wardround.common.trust.ledgerstate import PoolState
 from wardround.common.trust.signed import timestamp, utc_now
 from wardround.common.trust.witness import NOTHING, Seen
 
@@ -111,17 +112,21 @@ class Ledger:
         same = account and not account.closed and account.reserved.payload == payload
         return self._record("reserve", payload, account.reserved if account and same else None)
 
-    def spend(self, study: str, protocol_digest: str, round_: int, attempt: int, base_model: str) -> Entry:
-        """Charge one release, before training. The same unsettled attempt is charged once: nothing left.
+    def spend(
+        self, study: str, protocol_digest: str, round_: int, attempt: int, base_model: str, *, run: str = ""
+    ) -> Entry:
+        """Charge one release, before training, to the reservation of its run. The same unsettled attempt is charged once.
 
         Raises:
             PrivacyError: Not reserved, used up, or finished.
-            TrustError: Not newer than the last attempt: a replay.
+            TrustError: Not newer than the last attempt: a replay; or of another run.
             StorageError: Not durable; do not train.
         """
-        payload = attempt_of(study, protocol_digest, round_, attempt) | {"base_model": base_model}
+        moment = attempt_of(study, protocol_digest, round_, attempt)
+        payload = moment | {"base_model": base_model} | of_run(run)
         account = self._state.current.get((study, protocol_digest))
-        return self._record("spend", payload, _unsettled(account, payload, (round_, attempt)))
+        done = account.charged_as(payload, (round_, attempt)) if account else None
+        return self._record("spend", payload, done)
 
     def settle(
         self,
@@ -143,7 +148,7 @@ class Ledger:
             StorageError: Not durable; do not send.
         """
         payload = (
-            attempt_of(study, protocol_digest, round_, attempt) | {"update": update_digest} | _of_log(log)
+            attempt_of(study, protocol_digest, round_, attempt) | {"update": update_digest} | of_log(log)
         )
         account = self._state.current.get((study, protocol_digest))
         done = account.settles.get((round_, attempt)) if account else None
@@ -161,17 +166,20 @@ class Ledger:
         done = account.returns.get((round_, attempt)) if account else None
         return self._record("return", attempt_of(study, protocol_digest, round_, attempt), done)
 
-    def close_study(self, study: str, protocol_digest: str, *, log: Seen | None = None) -> Entry:
+    def close_study(
+        self, study: str, protocol_digest: str, *, run: str = "", log: Seen | None = None
+    ) -> Entry:
         """End a study: what was not spent of its reservation is returned, and nothing more can be spent.
 
-        With it goes what the site cosigns of the study's log, if anything.
+        With it goes what the site cosigns of the study's log, if anything; `run` is empty to end it in whatever run.
 
         Raises:
             PrivacyError: The study was never reserved.
+            TrustError: It is in another run.
             StorageError: Not durable.
         """
         account = self._state.current.get((study, protocol_digest))
-        payload = {"study": study, "protocol": protocol_digest} | _of_log(log)
+        payload = {"study": study, "protocol": protocol_digest} | of_run(run) | of_log(log)
         return self._record("close", payload, account.closed if account else None)
 
     def allow_again(self, study: str, protocol_digest: str) -> Entry:
@@ -185,6 +193,14 @@ class Ledger:
             StorageError: Not durable.
         """
         return self._record("again", {"study": study, "protocol": protocol_digest}, None)
+
+    def check_run(self, study: str, protocol_digest: str, run: str) -> None:
+        """Refuse a run that cannot be charged to the present reservation of a study.
+
+        Raises:
+            TrustError: The reservation is bound to another run, or an earlier one was bound to this.
+        """
+        self._state.check_run((study, protocol_digest), run)
 
     def exposure(self) -> list[DpEvent]:
         """Everything that counts against a cap: finished studies as spent, open ones with their whole reservation."""
@@ -282,12 +298,3 @@ def _create(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Call
     size = len(entry.line) + 1
     file = LedgerFile(path=path, head_path=head_path, key=key, clock=clock, last=entry, size=size)
     return Ledger(file, PoolState())  # nothing is charged yet: the witness begins with the next entry
-
-
-def _of_log(seen: Seen | None) -> dict[str, object]:
-    return {} if seen is None else {"log": seen.to_dict()}
-
-
-def _unsettled(account: Account | None, payload: Mapping[str, object], moment: Moment) -> Entry | None:
-    entry = account.spends.get(moment) if account and account.unsettled == moment else None
-    return entry if entry and entry.payload == payload else None

@@ -6,6 +6,8 @@ entry is written between the two, so that memory never runs ahead of the disk.
 Guarantees:
     - What a study is charged never falls below what it spent, and while it is open never below its reservation.
     - (round, attempt) of a study only grows; a settled or returned attempt is never spent again.
+    - A reservation is charged for one run. A run that its coordinator ended is never charged to a later reservation,
+      and one that a person left only with attempts newer than all it was charged for.
     - A charge is returned only for the newest attempt, only before it was settled, and it is never settled after.
 
 Source: rules 8 and 9 of the privacy design: reserve, spend, release; a crash may over-count, never under-count.
@@ -14,27 +16,12 @@ Source: rules 8 and 9 of the privacy design: reserve, spend, release; a crash ma
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from wardround.common.errors import PrivacyError, TrustError, UsageError
+from wardround.common.errors import PrivacyError, TrustError
 from wardround.common.privacy.events import DpEvent, NonPrivate, decode
+from wardround.common.trust.ledgerfields import check_fields
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.signed import is_count, is_digest
-from wardround.common.trust.witness import NOTHING, Seen
-
-StudyKey = tuple[str, str]  # name and protocol digest
-Moment = tuple[int, int]  # round and attempt
-
-_FIELDS = {
-    "reserve": frozenset({"study", "protocol", "event", "releases"}),
-    "spend": frozenset({"study", "protocol", "round", "attempt", "base_model"}),
-    "settle": frozenset({"study", "protocol", "round", "attempt", "update"}),
-    "return": frozenset({"study", "protocol", "round", "attempt"}),
-    "close": frozenset({"study", "protocol"}),
-    "again": frozenset({"study", "protocol"}),
-    "torn": frozenset(),
-}
-_OPTIONAL = dict.fromkeys(
-    ("settle", "close"), frozenset({"log"})
-)  # later in version 1: left out where unknown
+from wardround.common.trust.ledgernames import Moment, StudyKey, key_of, moment_of, run_of
+from wardround.common.trust.witness import NOTHING
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,6 +35,7 @@ class Account:
         spends: (round, attempt) -> entry, in order.
         settles: (round, attempt) -> entry.
         returns: (round, attempt) -> entry: charges that were returned, because nothing of the attempt left.
+        run: The run that it was first charged for, or closed in; None before. Empty: entries that name none.
         torn: Torn lines found while it was open; each is charged as one release.
         closed: The entry that closed it; None while it is open.
     """
@@ -58,6 +46,7 @@ class Account:
     spends: dict[Moment, Entry] = field(default_factory=dict)
     settles: dict[Moment, Entry] = field(default_factory=dict)
     returns: dict[Moment, Entry] = field(default_factory=dict)
+    run: str | None = None
     torn: int = 0
     closed: Entry | None = None
 
@@ -82,6 +71,16 @@ class Account:
         """The newest attempt."""
         return next(reversed(self.spends), None)
 
+    def charged_as(self, payload: Mapping[str, object], moment: Moment) -> Entry | None:
+        """The spend of the newest attempt, if it is unsettled and says just this."""
+        entry = self.spends.get(moment) if self.unsettled == moment else None
+        return entry if entry and entry.payload == payload else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the coordinator ended the run, not a person at the site."""
+        return self.closed is not None and bool(run_of(self.closed.payload))
+
     @property
     def unsettled(self) -> Moment | None:
         """The newest attempt as long as it may still be settled: until then nothing of it left."""
@@ -104,7 +103,7 @@ class PoolState:
             TrustError: Replayed, out of order, or of an unknown kind.
             UsageError: A field has the wrong type or range.
         """
-        _check_fields(kind, payload)
+        check_fields(kind, payload)
         match kind:
             case "reserve":
                 self._admit_reserve(payload)
@@ -116,6 +115,8 @@ class PoolState:
                 self._admit_return(payload)
             case "close":
                 self.open_account(key_of(payload))
+                if run := run_of(payload):
+                    self.check_run(key_of(payload), run)
             case "again":
                 self._admit_again(payload)
 
@@ -126,13 +127,17 @@ class PoolState:
             case "reserve":
                 self._reserve(entry)
             case "spend":
-                self.current[key_of(payload)].spends[moment_of(payload)] = entry
+                account = self.current[key_of(payload)]
+                account.spends[moment_of(payload)] = entry
+                account.run = run_of(payload)
             case "settle":
                 self.current[key_of(payload)].settles[moment_of(payload)] = entry
             case "return":
                 self.current[key_of(payload)].returns[moment_of(payload)] = entry
             case "close":
-                self.current[key_of(payload)].closed = entry
+                account = self.current[key_of(payload)]
+                account.closed = entry
+                account.run = run_of(payload) or account.run
             case "again":
                 del self.current[key_of(payload)]
             case "torn":
@@ -155,6 +160,27 @@ class PoolState:
             raise _closed(key)
         return account
 
+    def check_run(self, key: StudyKey, run: str) -> None:
+        """Refuse a run that is not that of the present reservation, or that ended in an earlier one.
+
+        Raises:
+            TrustError: Either.
+        """
+        account = self.current.get(key)
+        if account is not None and account.run not in (None, run):
+            raise TrustError(
+                f"study {key[0]!r} is in run {account.run or 'without a name'} at this site, found run {run}",
+                advice="a message of another run, or the coordinator began anew: a person at the site approves the "
+                "study again, and both runs count",
+            )
+        if any(one.ended for one in self._of_run(key, run) if one is not account):
+            raise TrustError(f"run {run} of study {key[0]!r} ended at this site; an old message came again")
+
+    def _of_run(self, key: StudyKey, run: str) -> list[Account]:
+        """All reservations that were charged for a run; none for entries that name no run."""
+        same = (one for one in self.accounts if key_of(one.reserved.payload) == key)
+        return [one for one in same if run and one.run == run]
+
     def _admit_reserve(self, payload: Mapping[str, object]) -> None:
         key = key_of(payload)
         if account := self.current.get(key):
@@ -168,9 +194,11 @@ class PoolState:
 
     def _admit_spend(self, payload: Mapping[str, object]) -> None:
         account, moment = self.open_account(key_of(payload)), moment_of(payload)
-        if account.last is not None and moment <= account.last:
+        self.check_run(key_of(payload), run_of(payload))
+        charged = [one.last for one in (account, *self._of_run(key_of(payload), run_of(payload))) if one.last]
+        if charged and moment <= (last := max(charged)):
             raise TrustError(
-                f"expected something newer than round {account.last[0]} attempt {account.last[1]} of study "
+                f"expected something newer than round {last[0]} attempt {last[1]} of study "
                 f"{payload['study']!r}, found round {moment[0]} attempt {moment[1]}",
                 advice="an old task was delivered again, or two tasks share one attempt; nothing was charged",
             )
@@ -212,24 +240,6 @@ class PoolState:
                 self.current[key_of(entry.payload)] = account
 
 
-def key_of(payload: Mapping[str, object]) -> StudyKey:
-    """Name and protocol digest."""
-    return str(payload["study"]), str(payload["protocol"])
-
-
-def attempt_of(study: str, protocol_digest: str, round_: int, attempt: int) -> dict[str, object]:
-    """The fields by which entries name an attempt."""
-    return {"study": study, "protocol": protocol_digest, "round": round_, "attempt": attempt}
-
-
-def moment_of(payload: Mapping[str, object]) -> Moment:
-    """Round and attempt."""
-    match payload:
-        case {"round": int(round_), "attempt": int(attempt)}:
-            return round_, attempt
-    raise UsageError("expected round and attempt to be whole numbers >= 0")
-
-
 def _require_unsettled(account: Account, payload: Mapping[str, object], *, advice: str) -> None:
     moment = moment_of(payload)
     if moment != account.unsettled:
@@ -245,35 +255,3 @@ def _closed(key: StudyKey) -> PrivacyError:
         f"study {key[0]!r} is finished in this ledger under this protocol",
         advice="to run it once more, a person at the site allows it again; both runs count",
     )
-
-
-def _check_fields(kind: str, payload: Mapping[str, object]) -> None:
-    if kind not in _FIELDS:
-        raise TrustError(f"unknown ledger entry of kind {kind!r:.80}", advice="install a newer wardround")
-    if payload.keys() - _OPTIONAL.get(kind, frozenset()) != _FIELDS[kind]:
-        raise UsageError(f"expected the fields {', '.join(sorted(_FIELDS[kind]))} in a {kind} entry")
-    for name, value in payload.items():
-        if not _fits(name, value):
-            raise UsageError(f"the field {name} of a {kind} entry has the wrong type or range")
-
-
-def _is_seen(value: object) -> bool:
-    try:
-        return Seen.from_dict(value).size > 0
-    except TrustError:
-        return False
-
-
-def _fits(name: str, value: object) -> bool:
-    match name:
-        case "study":
-            return isinstance(value, str) and bool(value)
-        case "protocol" | "base_model" | "update":
-            return is_digest(value)
-        case "releases":
-            return is_count(value) and value != 0
-        case "event":
-            return isinstance(value, dict)
-        case "log":
-            return _is_seen(value)
-    return is_count(value)

@@ -109,6 +109,11 @@ def is_digest(value: object) -> bool:
     return isinstance(value, str) and len(value) == 64 and _HEX.issuperset(value)
 
 
+def is_run(value: object) -> bool:
+    """Whether a value is the identifier of a run: 128 bits in lower-case hexadecimal."""
+    return isinstance(value, str) and len(value) == 32 and _HEX.issuperset(value)
+
+
 def is_count(value: object) -> bool:
     """Whether a value is a whole number >= 0 (JSON `true` is not one)."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

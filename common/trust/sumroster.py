@@ -40,6 +40,7 @@ class SumContext:
     Attributes:
         study: Name of the study.
         protocol_digest: SHA-256 of the protocol in hexadecimal.
+        run: Which run of the study.
         round, attempt: >= 0.
         base_model: SHA-256 of the model that all members start from.
         coordinator: Name of the party that carries the messages.
@@ -50,6 +51,7 @@ class SumContext:
 
     study: str
     protocol_digest: str
+    run: str
     round: int
     attempt: int
     base_model: str

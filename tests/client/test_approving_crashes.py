@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.consortia import Consortium, asked
 from tests.crashes import Acknowledge, Crash, distinct_crash_points
+from tests.studies import RUN
 
 from wardround.client import frozen
 from wardround.client.approvals import approved
@@ -125,7 +126,7 @@ def test_an_interrupted_second_approval_keeps_what_was_spent(made: Consortium, t
     approve(site, data)
     with made.ledger("north") as ledger:
         door = made.office("north").door(ledger)
-        door.charge(STUDY, 1, 1, "0" * 64)
+        door.charge(STUDY, 1, 1, "0" * 64, run=RUN)
         door.let_go(STUDY, 1, 1, b"reply")
         door.close(STUDY)
     (tmp_path / "runs").mkdir()

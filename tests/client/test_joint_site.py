@@ -50,6 +50,7 @@ def creature(hostile: Hostile, name: str) -> bytes:
     context = SumContext(
         study=asked.study,
         protocol_digest=asked.protocol_digest,
+        run=asked.run,
         round=asked.round,
         attempt=asked.attempt,
         base_model=asked.base_model,

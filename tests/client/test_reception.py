@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.consortia import NOISE, Consortium, asked
+from tests.studies import RUN
 
 from wardround.client import reception as module
 from wardround.client.approvals import APPROVAL
@@ -91,6 +92,7 @@ def test_a_stranger_is_not_answered(made: Consortium) -> None:
         kind="roll-call",
         study="first",
         protocol_digest=FIRST.digest,
+        run=RUN,
         round=0,
         attempt=0,
         sender="coordinator",

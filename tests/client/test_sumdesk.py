@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from tests.studies import joint_protocol, keys_and_roster
+from tests.studies import RUN, joint_protocol, keys_and_roster
 
 from wardround.client.sumdesk import SumDesk
 from wardround.common.errors import StorageError, TrustError
@@ -34,6 +34,7 @@ class Desks:
             kind=kind,
             study=PROTOCOL.study.name,
             protocol_digest=PROTOCOL.digest,
+            run=RUN,
             round=1,
             attempt=attempt,
             sender="coordinator",
@@ -100,6 +101,13 @@ def test_opening_again_gives_the_same_message_and_another_attempt_other_keys(des
 def test_one_model_more_is_another_attempt(desks: Desks) -> None:
     first = desks.north.open(desks.header())
     assert desks.north.open(desks.header(base=digest(b"another"))) != first
+
+
+def test_a_sum_of_another_run_is_another_attempt(desks: Desks) -> None:
+    proposed = desks.proposed()
+    desks.north.open(replace(desks.header(), run=RUN[::-1]))
+    with pytest.raises(TrustError, match="no secure sum is open"):
+        desks.north.agree(proposed)
 
 
 def test_a_roster_is_agreed_to_once_and_the_answer_is_kept(desks: Desks) -> None:

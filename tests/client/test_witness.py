@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.doors import REPLY, STUDY, Site, release
-from tests.studies import private_protocol, renamed
+from tests.studies import RUN, private_protocol, renamed
 
 from wardround.client.release import ReleaseDoor
 from wardround.client.witness import Witnessed, witness
@@ -45,7 +45,7 @@ def having_cosigned(site: Site, size: int, study: StudyProtocol = STUDY) -> None
     """The site cosigned `size` lines with its first reply."""
     with site.open() as (door, _):
         door.reserve(study)
-        door.charge(study, 1, 1, "0" * 64)
+        door.charge(study, 1, 1, "0" * 64, run=RUN)
         door.let_go(study, 1, 1, REPLY, log=asked(site, door, shown(size, study=study), study).seen)
 
 

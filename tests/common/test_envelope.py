@@ -20,7 +20,7 @@ from wardround.common.trust.envelope import (
     open_envelope,
     seal,
 )
-from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.identity import PublicKey, Roster, SigningKey
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
@@ -39,6 +39,7 @@ HEADER = Header(
     kind="task",
     study="response",
     protocol_digest=digest(b"protocol"),
+    run=digest(b"run")[:32],
     round=3,
     attempt=1,
     sender="coordinator",
@@ -52,6 +53,7 @@ OTHER: dict[str, Any] = {
     "kind": "finish",
     "study": "survival",
     "protocol_digest": digest(b"another protocol"),
+    "run": digest(b"another run")[:32],
     "round": 4,
     "attempt": 2,
     "sender": "north",
@@ -156,6 +158,10 @@ def test_a_header_without_end_is_refused_before_anything_is_parsed() -> None:
         ({"format": "other"}, "expected format 'wardround-envelope'"),
         ({"extra": 1}, "unknown key 'extra'"),
         ({"attempt": ...}, "expected key 'attempt'"),
+        ({"run": ...}, "expected key 'run'"),
+        ({"run": ""}, "128 bits in hexadecimal"),
+        ({"run": "0" * 64}, "128 bits in hexadecimal"),
+        ({"run": 3}, "128 bits in hexadecimal"),
         ({"round": -1}, "whole numbers >= 0"),
         ({"round": True}, "whole numbers >= 0"),
         ({"round": 3.0}, "whole numbers >= 0"),
@@ -247,11 +253,14 @@ def test_the_header_has_one_length_for_all_bodies_of_a_study() -> None:
 
 
 def test_the_golden_envelope_of_version_1_still_opens() -> None:
-    roster = Roster.from_dict(json.loads((GOLDEN / "roster-v1.json").read_bytes()))
+    # Sealed anew when every message got its run, before any release; its private key is kept nowhere.
+    east = PublicKey.decode("jA9ns+NxSsbpNG4xoruvzEmlq9n04Ui98ten1UOPR5k=")
+    roster = replace(ROSTER, sites={"east": east})
     opened = open_envelope((GOLDEN / "envelope-v1.bin").read_bytes(), roster, receiver="coordinator")
     assert opened.header.kind == "update"
     assert opened.header.sender == "east"
     assert (opened.header.round, opened.header.attempt) == (2, 1)
+    assert opened.header.run == "00112233445566778899aabbccddeeff"
     assert opened.body == b"body of version 1\x00\xff\n"
 
 

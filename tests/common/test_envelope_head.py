@@ -22,6 +22,7 @@ HEADER = Header(
     kind="task",
     study="response",
     protocol_digest=digest(b"protocol"),
+    run=digest(b"run")[:32],
     round=3,
     attempt=1,
     sender="coordinator",

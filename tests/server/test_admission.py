@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.studies import WIDTH, keys_and_roster, private_protocol, small_protocol
+from tests.studies import RUN, WIDTH, keys_and_roster, private_protocol, small_protocol
 
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, pack_update, refusal
@@ -25,6 +25,7 @@ HEADER = Header(
     kind=UPDATE,
     study=PROTOCOL.study.name,
     protocol_digest=PROTOCOL.digest,
+    run=RUN,
     round=3,
     attempt=1,
     sender="north",
@@ -46,7 +47,7 @@ def judged(
     protocol: StudyProtocol = PROTOCOL,
 ) -> Admitted | Refused:
     data = seal(KEYS[signer], header, body() if content is None else content)
-    return admit(data, sender="north", task=TASK, protocol=protocol, roster=ROSTER)
+    return admit(data, sender="north", task=TASK, run=RUN, protocol=protocol, roster=ROSTER)
 
 
 def reason(verdict: Admitted | Refused) -> str:
@@ -83,6 +84,11 @@ def test_an_update_brings_the_sites_own_word_for_it_without_its_body() -> None:
     head = open_head(verdict.head, ROSTER, sender="north", round=3, attempt=1)
     assert head.body_digest == verdict.sha256 == digest(body())
     assert head.header.receipt == digest(canonical(verdict.receipt.to_dict()))
+
+
+def test_a_reply_of_another_run_is_refused() -> None:
+    # Signed by the site for this very round, attempt and model, when the same study was run before.
+    assert "expected run" in reason(judged(header=replace(HEADER, run=RUN[::-1])))
 
 
 @pytest.mark.parametrize("receipt", ["", "1" * 64])
@@ -203,4 +209,6 @@ def test_a_refusal_is_recorded_with_its_reference_only() -> None:
 @pytest.mark.parametrize("cut", [0, 1, 40, 200, 400])
 def test_bytes_that_are_no_envelope_are_refused(cut: int) -> None:
     data = seal(KEYS["north"], HEADER, body())[:cut]
-    assert isinstance(admit(data, sender="north", task=TASK, protocol=PROTOCOL, roster=ROSTER), Refused)
+    assert isinstance(
+        admit(data, sender="north", task=TASK, run=RUN, protocol=PROTOCOL, roster=ROSTER), Refused
+    )

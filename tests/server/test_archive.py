@@ -79,7 +79,8 @@ def test_every_update_that_counted_is_kept_verbatim_under_the_digest_in_the_log(
 def test_a_stranger_recomputes_every_sum_of_joint_noise_from_the_archive(tmp_path: Path) -> None:
     made = ran(tmp_path, joint_protocol())
     roster, kept = roster_of(made), files(made)
-    checked = 0
+    log = read_own_log(made.folder / LOG, coordinator_key(made.folder).public)
+    checked, run = 0, log[0].data["run"]
     for entry, sites in rounds(made):
         at = f"{entry.data['round']}-{entry.data['attempt']}"
         readies, _ = unpack_messages(kept[f"{at}/roster.messages"])
@@ -88,6 +89,7 @@ def test_a_stranger_recomputes_every_sum_of_joint_noise_from_the_archive(tmp_pat
         context = SumContext(
             study="small",
             protocol_digest=made.protocol.digest,
+            run=str(run),
             round=int(str(entry.data["round"])),
             attempt=int(str(entry.data["attempt"])),
             base_model=str(entry.data["base_model"]),

@@ -24,6 +24,7 @@ def example() -> Checkpoint:
     """A checkpoint of an adaptive study in its fourth round."""
     rng = np.random.default_rng(1)
     return Checkpoint(
+        run="0f" * 16,
         progress=Progress(
             rounds=3,
             attempts=1,
@@ -58,7 +59,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
     found = checkpoints.read(written(tmp_path), PROTOCOL)
     expected = example()
     assert found is not None
-    assert (found.kind, found.record) == ("void", RECORD)
+    assert (found.run, found.kind, found.record) == ("0f" * 16, "void", RECORD)
     assert (found.progress.rounds, found.progress.attempts, found.progress.state.step) == (3, 1, 3)
     assert list(found.progress.parameters) == ["output.weight", "output.bias"]  # the order of layers counts
     for name, array in expected.progress.parameters.items():
@@ -72,7 +73,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_study_without_moments_comes_back_without_moments(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    start = Checkpoint(progress=Progress(parameters=example().progress.parameters))
+    start = Checkpoint(run="0f" * 16, progress=Progress(parameters=example().progress.parameters))
     checkpoints.write(path, start, PROTOCOL)
     found = checkpoints.read(path, PROTOCOL)
     assert found is not None
@@ -104,7 +105,7 @@ def test_a_flipped_bit_in_model_or_optimiser_is_noticed(tmp_path: Path) -> None:
             checkpoints.read(path, PROTOCOL)
 
 
-@pytest.mark.parametrize("missing", ["protocol", "rounds", "attempts", "layers", "record", "crc32"])
+@pytest.mark.parametrize("missing", ["protocol", "run", "rounds", "attempts", "layers", "record", "crc32"])
 def test_a_file_without_one_of_its_facts_is_refused(tmp_path: Path, missing: str) -> None:
     with pytest.raises(StorageError, match="is damaged"):
         checkpoints.read(rewritten(written(tmp_path), **{missing: None}), PROTOCOL)
@@ -140,5 +141,5 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         with pytest.raises(StorageError, match="No space left"):
-            checkpoints.write(path, Checkpoint(progress=Progress(parameters={})), PROTOCOL)
+            checkpoints.write(path, Checkpoint(run="0f" * 16, progress=Progress(parameters={})), PROTOCOL)
     assert path.read_bytes() == before

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.studies import WIDTH, keys_and_roster, small_coordinator, small_protocol
+from tests.studies import RUN, WIDTH, keys_and_roster, small_coordinator, small_protocol
 
 from wardround.common.errors import StorageError, TrustError
 from wardround.common.learning.exchange import FINISHED, NO_MODEL, PRESENT, TASK, Receipt
@@ -49,11 +49,13 @@ def model(coordinator: Coordinator) -> Parameters:
 
 
 def test_a_study_begins_with_protocol_and_roster_once_however_often_it_is_opened(tmp_path: Path) -> None:
-    assert opened(tmp_path).fresh
-    assert not opened(tmp_path).fresh
+    first, again = opened(tmp_path), opened(tmp_path)
+    assert first.fresh
+    assert not again.fresh
+    assert again.run == first.run
     assert kinds(tmp_path) == ["protocol", "roster"]
     protocol, roster = read_log(tmp_path / LOG, ROSTER)
-    assert protocol.data == {"digest": PROTOCOL.digest, "name": "small"}
+    assert protocol.data == {"digest": PROTOCOL.digest, "name": "small", "run": first.run}
     assert roster.data == ROSTER.to_dict()
 
 
@@ -152,6 +154,7 @@ def test_what_it_seals_opens_as_what_it_says(tmp_path: Path) -> None:
         kind=TASK,
         study="small",
         protocol_digest=PROTOCOL.digest,
+        run=coordinator.run,
         round=1,
         attempt=1,
         sender="coordinator",
@@ -170,6 +173,7 @@ ANSWER = Header(
     kind=PRESENT,
     study="small",
     protocol_digest=PROTOCOL.digest,
+    run=RUN,
     round=0,
     attempt=0,
     sender="north",
@@ -180,11 +184,13 @@ ANSWER = Header(
 
 def test_an_answer_is_believed_by_its_signature_only(tmp_path: Path) -> None:
     coordinator = opened(tmp_path)
+    answer = replace(ANSWER, run=coordinator.run)
     strangers, _ = keys_and_roster("north")
-    assert coordinator.name_in(seal(KEYS["north"], ANSWER, b""), PRESENT) == "north"
-    assert coordinator.name_in(seal(strangers["north"], ANSWER, b""), PRESENT) is None
-    assert coordinator.name_in(seal(KEYS["south"], ANSWER, b""), PRESENT) is None
-    assert coordinator.name_in(seal(KEYS["north"], ANSWER, b""), FINISHED) is None
+    assert coordinator.name_in(seal(KEYS["north"], answer, b""), PRESENT) == "north"
+    assert coordinator.name_in(seal(strangers["north"], answer, b""), PRESENT) is None
+    assert coordinator.name_in(seal(KEYS["south"], answer, b""), PRESENT) is None
+    assert coordinator.name_in(seal(KEYS["north"], answer, b""), FINISHED) is None
+    assert coordinator.name_in(seal(KEYS["north"], ANSWER, b""), PRESENT) is None  # an earlier run's
     assert coordinator.name_in(b"not an envelope", PRESENT) is None
 
 

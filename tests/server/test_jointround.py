@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.studies import WIDTH, joint_protocol, keys_and_roster
+from tests.studies import RUN, WIDTH, joint_protocol, keys_and_roster
 
 from wardround.common.errors import PrivacyError
 from wardround.common.formats import digest
@@ -35,6 +35,7 @@ def all_sessions() -> dict[str, SumSession]:
     context = SumContext(
         study=PROTOCOL.study.name,
         protocol_digest=PROTOCOL.digest,
+        run=RUN,
         round=1,
         attempt=1,
         base_model=TASK.base_model,
@@ -46,7 +47,7 @@ def all_sessions() -> dict[str, SumSession]:
 
 
 def at_ready(*names: str, fewest: int = 3) -> tuple[JointRound, dict[str, SumSession]]:
-    attempt = JointRound(PROTOCOL, ROSTER, TASK, fewest=fewest)
+    attempt = JointRound(PROTOCOL, ROSTER, TASK, run=RUN, fewest=fewest)
     sessions = {name: session for name, session in all_sessions().items() if name in names}
     for name, session in sessions.items():
         attempt.take(READY, name, session.ready)
@@ -74,6 +75,7 @@ def asked(name: str, kind: str) -> Header:
         kind=kind,
         study=PROTOCOL.study.name,
         protocol_digest=PROTOCOL.digest,
+        run=RUN,
         round=1,
         attempt=1,
         sender=name,

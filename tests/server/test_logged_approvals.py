@@ -60,11 +60,12 @@ def test_in_a_deployment_a_person_approved_a_version_of_the_roster(tmp_path: Pat
     assert [(one["by"], one["roster_version"], one["releases"]) for one in said] == [("person", 3, 6)] * 3
 
 
-def present(body: bytes, name: str = "north") -> bytes:
+def present(coordinator: Coordinator, body: bytes, name: str = "north") -> bytes:
     header = Header(
         kind=PRESENT,
         study=STUDY.study.name,
         protocol_digest=STUDY.digest,
+        run=coordinator.run,
         round=0,
         attempt=0,
         sender=name,
@@ -99,7 +100,7 @@ def test_an_approval_that_is_not_the_sites_own_names_nobody_and_is_not_logged(
     tmp_path: Path, what: str
 ) -> None:
     coordinator = opened(tmp_path)
-    assert coordinator.name_in(present(FALSE[what]()), PRESENT) is None
+    assert coordinator.name_in(present(coordinator, FALSE[what]()), PRESENT) is None
     coordinator.keep_approvals()
     assert kinds(tmp_path) == ["protocol", "roster"]
 
@@ -108,7 +109,9 @@ def test_an_approval_is_logged_once_however_often_it_is_heard_and_a_changed_one_
     for code in ("a", "a", "b"):
         coordinator = opened(tmp_path)
         statement = sign_statement(KEYS["north"], "approval", SAID | {"code": code})
-        assert coordinator.name_in(present(statement), PRESENT) == "north"
-        assert coordinator.name_in(present(b"", "south"), PRESENT) == "south"  # not open there: no approval
+        assert coordinator.name_in(present(coordinator, statement), PRESENT) == "north"
+        assert (
+            coordinator.name_in(present(coordinator, b"", "south"), PRESENT) == "south"
+        )  # not open there: no approval
         coordinator.keep_approvals()
     assert kinds(tmp_path) == ["protocol", "roster", "approval", "approval"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.studies import hospital, private_protocol
+from tests.studies import RUN, hospital, private_protocol
 
 from wardround.client.policy import SitePolicy
 from wardround.common.errors import PolicyRefusal, StorageError
@@ -97,7 +97,7 @@ def test_what_was_charged_is_in_the_extract(tmp_path: Path) -> None:
     north, protocol = hospital(tmp_path, "north", seed=1), private_protocol()
     with enter(north) as premises:
         premises.door.reserve_anew(protocol)
-        premises.door.charge(protocol, 1, 1, "0" * 64)
+        premises.door.charge(protocol, 1, 1, "0" * 64, run=RUN)
     assert exposures(north) == [protocol.event()]
     extract = spends(north)
     assert len(extract["spent"]) == 1  # type: ignore[arg-type]

@@ -62,6 +62,7 @@ def envelope(kind: str, name: str, context: dict[str, Any], body: bytes) -> byte
             "kind": kind,
             "study": context["study"],
             "protocol_digest": context["protocol_digest"],
+            "run": context["run"],
             "round": context["round"],
             "attempt": context["attempt"],
             "sender": name,
@@ -93,6 +94,7 @@ def case(title: str, offers: dict[str, list[str]], known: dict[str, Any]) -> dic
     context: dict[str, Any] = {
         "study": "responders",
         "protocol_digest": sha(b"protocol"),
+        "run": sha(b"run")[:32],
         "round": 3,
         "attempt": 2,
         "base_model": sha(b"model"),

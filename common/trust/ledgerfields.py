@@ -1,0 +1,62 @@
+"""What fields an entry of a ledger has, and what may stand in them. The rules between entries are in `ledgerstate`."""
+
+from collections.abc import Mapping
+
+from wardround.common.errors import TrustError, UsageError
+from wardround.common.trust.signed import is_count, is_digest, is_run
+from wardround.common.trust.witness import Seen
+
+_FIELDS = {
+    "reserve": frozenset({"study", "protocol", "event", "releases"}),
+    "spend": frozenset({"study", "protocol", "round", "attempt", "base_model"}),
+    "settle": frozenset({"study", "protocol", "round", "attempt", "update"}),
+    "return": frozenset({"study", "protocol", "round", "attempt"}),
+    "close": frozenset({"study", "protocol"}),
+    "again": frozenset({"study", "protocol"}),
+    "torn": frozenset(),
+}
+_OPTIONAL = {  # later in version 1: left out where unknown
+    "spend": frozenset({"run"}),
+    "settle": frozenset({"log"}),
+    "close": frozenset({"run", "log"}),
+}
+
+
+def check_fields(kind: str, payload: Mapping[str, object]) -> None:
+    """Refuse an entry of an unknown kind, or with other fields than its kind has.
+
+    Raises:
+        TrustError: The kind is unknown.
+        UsageError: A field is missing, unknown, or of the wrong type or range.
+    """
+    if kind not in _FIELDS:
+        raise TrustError(f"unknown ledger entry of kind {kind!r:.80}", advice="install a newer wardround")
+    if payload.keys() - _OPTIONAL.get(kind, frozenset()) != _FIELDS[kind]:
+        raise UsageError(f"expected the fields {', '.join(sorted(_FIELDS[kind]))} in a {kind} entry")
+    for name, value in payload.items():
+        if not _fits(name, value):
+            raise UsageError(f"the field {name} of a {kind} entry has the wrong type or range")
+
+
+def _is_seen(value: object) -> bool:
+    try:
+        return Seen.from_dict(value).size > 0
+    except TrustError:
+        return False
+
+
+def _fits(name: str, value: object) -> bool:
+    match name:
+        case "study":
+            return isinstance(value, str) and bool(value)
+        case "protocol" | "base_model" | "update":
+            return is_digest(value)
+        case "run":
+            return is_run(value)
+        case "releases":
+            return is_count(value) and value != 0
+        case "event":
+            return isinstance(value, dict)
+        case "log":
+            return _is_seen(value)
+    return is_count(value)
