@@ -50,6 +50,7 @@ from wardround.simulations.hospitals import imagine
 
 COORDINATOR: Final = "coordinator"
 PEERS: Final = ("peer-1", "peer-2")
+RUN: Final = "0" * 32
 """Members of a secure sum whose part the auditor plays, with the production session and a vector of zeros."""
 
 HEADS: Final = "heads"
@@ -187,6 +188,7 @@ class Grounds:
         context = SumContext(
             study=protocol.study.name,
             protocol_digest=protocol.digest,
+            run=RUN,
             round=round_,
             attempt=1,
             base_model=base,
@@ -201,6 +203,7 @@ class Grounds:
             kind=kind,
             study=protocol.study.name,
             protocol_digest=protocol.digest,
+            run=RUN,
             round=round_,
             attempt=1,
             sender=COORDINATOR,

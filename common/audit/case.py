@@ -14,7 +14,7 @@ from typing import Final
 
 from wardround.common.audit.evidence import LOG, STUDY, Evidence
 from wardround.common.audit.keys import OwnKeys
-from wardround.common.audit.lines import Attempt, attempt_of, left_in, roster_of
+from wardround.common.audit.lines import Attempt, attempt_of, left_in, roster_of, text_in
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import loads
@@ -48,6 +48,15 @@ class Case:
     def roster(self) -> Roster:
         """The last one."""
         return self.rosters[max(self.rosters)]
+
+    @property
+    def run(self) -> str:
+        """The run of the study, as its first line names it; every message must be of it.
+
+        Raises:
+            TrustError: No line names one.
+        """
+        return text_in(self.entries[0], "run")
 
     @property
     def said(self) -> Roster:

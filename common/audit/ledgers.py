@@ -22,7 +22,8 @@ from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.ledger import read_ledger
 from wardround.common.trust.ledgerfile import check_head, read_bytes, read_head
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.ledgerstate import Moment, PoolState, moment_of
+from wardround.common.trust.ledgernames import Moment, moment_of, run_of
+from wardround.common.trust.ledgerstate import PoolState
 from wardround.common.trust.merkle import Tree
 
 _CHAIN: Final = "the hospital's ledger is whole, signed by it, and keeps its own rules"
@@ -169,11 +170,17 @@ def _check_charges(case: Case, ledger: OwnLedger) -> int:
 
 
 def _of_study(case: Case, ledger: OwnLedger, kind: str) -> Mapping[Moment, Entry]:
-    return {
-        moment_of(entry.payload): entry
-        for entry in ledger.entries
-        if entry.kind == kind and entry.payload["protocol"] == case.protocol.digest
-    }
+    """Entries of the run that the log is about; the same study may have been run before."""
+    found: dict[Moment, Entry] = {}
+    run = ""
+    for entry in ledger.entries:
+        if entry.payload.get("protocol") != case.protocol.digest:
+            continue
+        if entry.kind == "spend":
+            run = run_of(entry.payload)
+        if entry.kind == kind and run == case.run:
+            found[moment_of(entry.payload)] = entry
+    return found
 
 
 def _check_receipt(

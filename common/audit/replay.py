@@ -150,6 +150,7 @@ def _sum(case: Case, base: Parameters, one: Attempt) -> NDArray[np.uint32]:
     context = SumContext(
         study=case.protocol.study.name,
         protocol_digest=case.protocol.digest,
+        run=case.run,
         round=one.round,
         attempt=one.attempt,
         base_model=one.base_model,
@@ -175,6 +176,7 @@ def _bound(case: Case, one: Attempt, site: str) -> Mapping[str, str | int]:
     return {
         "study": case.protocol.study.name,
         "protocol_digest": case.protocol.digest,
+        "run": case.run,
         "round": one.round,
         "attempt": one.attempt,
         "sender": site,

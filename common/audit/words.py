@@ -74,6 +74,7 @@ def _check_head(case: Case, attempt: Attempt, site: str, word: SiteWord) -> None
         _Ring(site, case.key_of(site, attempt.line)),
         study=case.protocol.study.name,
         protocol_digest=case.protocol.digest,
+        run=case.run,
         round=attempt.round,
         attempt=attempt.attempt,
         sender=site,

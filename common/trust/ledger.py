@@ -115,7 +115,7 @@ class Ledger:
     def spend(
         self, study: str, protocol_digest: str, round_: int, attempt: int, base_model: str, *, run: str = ""
     ) -> Entry:
-        """Charge one release, before training, to the reservation of its run. The same unsettled attempt is charged once.
+        """Charge one release, before training, in its run. The same unsettled attempt is charged once.
 
         Raises:
             PrivacyError: Not reserved, used up, or finished.

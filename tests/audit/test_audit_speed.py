@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from tests.auditing import NOW, base_install, with_manifest
-from tests.studies import keys_and_roster, private_protocol
+from tests.studies import RUN, keys_and_roster, private_protocol
 
 from wardround.common.audit.verify import verify
 from wardround.common.formats import digest
@@ -28,7 +28,7 @@ def long_log(folder: Path) -> Path:
     protocol = private_protocol(rounds=LINES, quorum=1)
     model = digest(b"model")
     lines: list[tuple[str, dict[str, object]]] = [
-        ("protocol", {"digest": protocol.digest, "name": protocol.study.name}),
+        ("protocol", {"digest": protocol.digest, "name": protocol.study.name, "run": RUN}),
         ("roster", roster.to_dict()),
     ]
     for number in range(1, LINES - 1):
@@ -37,6 +37,7 @@ def long_log(folder: Path) -> Path:
             kind="update",
             study=protocol.study.name,
             protocol_digest=protocol.digest,
+            run=RUN,
             round=number,
             attempt=1,
             sender=SITE,

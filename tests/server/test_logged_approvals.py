@@ -110,8 +110,7 @@ def test_an_approval_is_logged_once_however_often_it_is_heard_and_a_changed_one_
         coordinator = opened(tmp_path)
         statement = sign_statement(KEYS["north"], "approval", SAID | {"code": code})
         assert coordinator.name_in(present(coordinator, statement), PRESENT) == "north"
-        assert (
-            coordinator.name_in(present(coordinator, b"", "south"), PRESENT) == "south"
-        )  # not open there: no approval
+        # Not open there: no approval.
+        assert coordinator.name_in(present(coordinator, b"", "south"), PRESENT) == "south"
         coordinator.keep_approvals()
     assert kinds(tmp_path) == ["protocol", "roster", "approval", "approval"]
