@@ -97,4 +97,5 @@ class Office:
             protocol=protocol,
             peers=approved_peers(self.folder),
             tolerated=self.policy.tolerated_collusion,
+            suites=self.policy.suites,
         )

@@ -43,11 +43,13 @@ from wardround.common.study.decode import (
     refuse_unknown,
 )
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.agreement import HYBRID, installed_suites
 
 FORMAT: Final = "wardround-site"
 VERSION: Final = 1
 
 CohortKind = Literal["private", "public", "synthetic"]
+KeyAgreement = Literal["hybrid", "any"]
 
 _REQUIRED: Final[Mapping[str, Any]] = {
     "site": str,
@@ -63,6 +65,7 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "purposes": tuple[str, ...],
     "epsilon_cap_alone": float,
     "tolerated_collusion": int,
+    "key_agreement": KeyAgreement,
     "ledger": str,
     "head": str,
     "identity": str,
@@ -82,6 +85,8 @@ class SitePolicy:
         epsilon_cap_alone: The same if everybody else colludes, so that only this site's own share of a joint noise
             is left; infinite for no limit.
         tolerated_collusion: t, members of a secure sum that may collude, at least 1: a roster must have h + t.
+        key_agreement: `hybrid` to sum only where every member's keys need X25519 and ML-KEM-768 to be broken; `any` to
+            accept X25519 alone, whose recorded sums open to whoever breaks it one day.
         delta: The pool's one lifetime delta.
         smallest_cohort: Fewest patients with which this site takes part.
         mechanisms: Privacy mechanisms that this site allows.
@@ -100,6 +105,7 @@ class SitePolicy:
     purposes: tuple[str, ...] = ()
     epsilon_cap_alone: float = math.inf
     tolerated_collusion: int = 1
+    key_agreement: KeyAgreement = "hybrid"
     columns: Mapping[str, str] = field(default_factory=dict, repr=False)
     table: Path = field(repr=False)
     ledger: Path = field(repr=False)
@@ -182,6 +188,22 @@ class SitePolicy:
             )
         self._check_purpose(protocol)
         self._check_delta(protocol)
+        if protocol.joint:
+            self._check_keys(protocol)
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites of key agreement that this site offers in a secure sum."""
+        return (HYBRID,) if self.key_agreement == "hybrid" else installed_suites()
+
+    def _check_keys(self, protocol: StudyProtocol) -> None:
+        if not set(self.suites) <= set(installed_suites()):
+            raise PolicyRefusal(
+                f"study {protocol.study.name} sums under keys, which this site wants to agree on with ML-KEM-768 too; "
+                "the installed `cryptography` cannot do that",
+                advice='install a newer `cryptography`; or write `key_agreement = "any"`, if a record of this sum may '
+                "open to whoever breaks X25519 one day",
+            )
 
     def _check_purpose(self, protocol: StudyProtocol) -> None:
         if self.purposes and protocol.study.purpose not in self.purposes:

@@ -28,6 +28,7 @@ epsilon_cap = {epsilon_cap}
 delta = {delta}
 # epsilon_cap_alone = 10.0    # under joint noise: the cap if all other hospitals collude with the coordinator
 # tolerated_collusion = 1     # members of a secure sum that may collude; larger is stricter
+# key_agreement = "any"       # of a secure sum, without ML-KEM-768 too; absent: "hybrid", against future computers
 
 smallest_cohort = {smallest_cohort}  # with fewer patients this site does not take part
 mechanisms = {mechanisms}  # privacy mechanisms that this site allows

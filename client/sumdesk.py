@@ -7,6 +7,7 @@ anything masked leaves: a crash in between costs the attempt, never a key used t
 Guarantees:
     - A roster is accepted only if this site approved every member, and if it has at least h honest members after
       the collusion that this site tolerates by its own policy.
+    - A roster that a member weakened to X25519 alone is accepted only where this site's policy says so.
     - In one attempt there is one set of keys and one roster.
     - A kept session that cannot be read costs its attempt, and no other.
 """
@@ -19,6 +20,7 @@ from wardround.common.durable import sync_folder, write_atomic
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.formats import digest
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.agreement import HYBRID
 from wardround.common.trust.envelope import Envelope, Header
 from wardround.common.trust.identity import PublicKey, SigningKey
 from wardround.common.trust.securesum import SumSession
@@ -37,6 +39,7 @@ class SumDesk:
         key: Its identity.
         protocol: The approved study.
         peers: Name -> key of the peers that this site approved.
+        suites: Of key agreement, that this site offers by its own policy.
         tolerated: t, members of a roster that may collude, from the site's own policy, at least 1.
     """
 
@@ -46,6 +49,7 @@ class SumDesk:
     protocol: StudyProtocol
     peers: Mapping[str, PublicKey] = field(repr=False)
     tolerated: int
+    suites: tuple[str, ...] = (HYBRID,)
 
     @property
     def least(self) -> int:
@@ -58,7 +62,9 @@ class SumDesk:
             session = self._session(asked)
         except TrustError:  # none, another attempt's, or a damaged one: nothing was ever masked with its keys
             context = _context(asked)
-            session = SumSession.open(self.key, self.name, context, approved=self.peers, least=self.least)
+            session = SumSession.open(
+                self.key, self.name, context, approved=self.peers, least=self.least, suites=self.suites
+            )
             self._keep(session)
         return session.ready
 

@@ -153,6 +153,7 @@ def imagine(root: Path, name: str, *, table: Path, cohort: str, delta: float, **
         f"delta = {delta!r}",
         "smallest_cohort = 1",
         'mechanisms = ["none", "site-noise", "joint-noise"]',
+        'key_agreement = "any"',  # nobody records what never leaves this machine
         f"head = {quoted(str(root.absolute() / 'heads' / (folder.name + '.json')))}",
         "",
     ]

@@ -22,10 +22,12 @@ from tests.studies import private_protocol, small_federation
 
 from wardround.common.learning.exchange import TASK
 from wardround.common.learning.parameters import LARGEST, Parameters, parameters_digest, to_bytes
+from wardround.common.trust.agreement import CLASSIC, SUITES
+from wardround.common.trust.envelope import open_envelope
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.securesum import SumSession
 from wardround.common.trust.sumroster import AGREED, MASKED, OPEN, READY, ROSTER, SumContext
-from wardround.common.trust.sumwire import pack_messages
+from wardround.common.trust.sumwire import pack_messages, read_labelled
 from wardround.simulations.federation import begin
 
 EAST, NORTH, SOUTH = NAMES
@@ -44,8 +46,10 @@ def of_four(tmp_path: Path, quick_disk: None) -> Iterator[Hostile]:
         yield found
 
 
-def creature(hostile: Hostile, name: str) -> bytes:
-    """The `ready` of somebody who does what the coordinator wants, under a name and a fresh key."""
+def creature(
+    hostile: Hostile, name: str, *, key: SigningKey | None = None, suites: tuple[str, ...] = SUITES
+) -> bytes:
+    """The `ready` of somebody who does what the coordinator wants, under a name and a fresh key or its own."""
     asked = hostile.header(OPEN, name)
     context = SumContext(
         study=asked.study,
@@ -56,7 +60,8 @@ def creature(hostile: Hostile, name: str) -> bytes:
         base_model=asked.base_model,
         coordinator=asked.sender,
     )
-    return SumSession.open(SigningKey.generate(), name, context, approved={}, least=2).ready
+    key = key or SigningKey.generate()
+    return SumSession.open(key, name, context, approved={}, least=2, suites=suites).ready
 
 
 # What a roster may not be. (What the coordinator makes of the genuine messages, why it is declined.)
@@ -145,6 +150,25 @@ def test_collusion_that_a_site_tolerates_no_longer_within_the_attempt_counts(
     with facing(made) as hostile:
         reply = hostile.order(NORTH, agreements)
         assert "at least 4 members in the roster, found 3" in declined(hostile, NORTH, reply)
+
+
+@pytest.mark.parametrize("policy", ["hybrid", "any"])
+def test_a_roster_that_one_member_weakens_is_declined_unless_the_policy_takes_it(
+    tmp_path: Path, quick_disk: None, policy: str
+) -> None:
+    made = joint_federation(tmp_path)
+    file = home(made, NORTH).folder / "site.toml"
+    file.write_text(file.read_text().replace('key_agreement = "any"', f'key_agreement = "{policy}"'))
+    with facing(made) as hostile:
+        south = SigningKey.load(home(made, SOUTH).folder / "identity.pem")
+        weak = creature(hostile, SOUTH, key=south, suites=(CLASSIC,))
+        body = pack_messages([*{**hostile.open(), SOUTH: weak}.values()])
+        reply = hostile.ask(NORTH, ROSTER, body)
+        if policy == "hybrid":
+            assert "share no suite: 'east'" in declined(hostile, NORTH, reply)
+        else:
+            agreed = open_envelope(reply, hostile.roster, kind=AGREED).body
+            assert read_labelled(agreed, AGREED, {"roster", "suite", "ciphertexts"}, "")["suite"] == CLASSIC
 
 
 def test_two_rosters_are_noticed_by_all_before_anything_is_masked(of_four: Hostile) -> None:

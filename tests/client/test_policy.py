@@ -2,14 +2,19 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.hospital import study
+from tests.studies import joint_protocol
 
 from wardround.client.policy import SitePolicy
 from wardround.common.errors import PolicyRefusal, ProtocolError, StorageError
 from wardround.common.privacy.terms import PrivacyTerms
+from wardround.common.study.writer import dumps
+from wardround.common.trust.agreement import HYBRID, SUITES
 
 MINIMAL = """\
 format = "wardround-site"
@@ -158,3 +163,38 @@ def test_the_text_of_a_policy_hides_where_things_are(tmp_path: Path) -> None:
 def test_a_witness_inside_the_ledgers_own_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="one backup restores both"):
         policy(tmp_path, MINIMAL + 'head = "ledger/head.json"\n')
+
+
+@pytest.mark.parametrize(("line", "offered"), [("", (HYBRID,)), ('key_agreement = "any"\n', SUITES)])
+def test_a_site_offers_the_hybrid_alone_unless_it_says_otherwise(
+    tmp_path: Path, line: str, offered: tuple[str, ...]
+) -> None:
+    assert policy(tmp_path, MINIMAL + line).suites == offered
+
+
+def test_a_joint_study_is_refused_at_approval_where_the_hybrid_cannot_be_had(tmp_path: Path) -> None:
+    # Another process, in which `cryptography` has no ML-KEM, as before its version 47.
+    program = """
+import sys
+sys.modules["cryptography.hazmat.primitives.asymmetric.mlkem"] = None
+from wardround.client.policy import SitePolicy
+from wardround.common.errors import PolicyRefusal
+from wardround.common.study.reader import load
+own, study = SitePolicy.load(sys.argv[1]), load(sys.argv[2])
+try:
+    own.check(study)
+except PolicyRefusal as refusal:
+    print(refusal, refusal.advice)
+else:
+    print("offers", own.suites)
+"""
+    file = tmp_path / "study.toml"
+    file.write_text(dumps(joint_protocol()), encoding="utf-8")
+    for line, words in (
+        ("", "cannot do that install a newer"),
+        ('key_agreement = "any"\n', "offers ('x25519',)"),
+    ):
+        policy(tmp_path, MINIMAL.replace("site-noise", "joint-noise") + line)
+        command = [sys.executable, "-c", program, str(tmp_path / "site.toml"), str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert words in done.stdout
