@@ -108,6 +108,8 @@ def _wish(typed: argparse.Namespace) -> "Wish":
 
 
 def _lines(protocol: "StudyProtocol", found: Sequence["Option"]) -> Iterator[str]:
+    from wardround.simulations import plan_evaluation
+
     terms = found[0].terms
     patients = sum(terms.patients.values())
     yield (
@@ -119,6 +121,7 @@ def _lines(protocol: "StudyProtocol", found: Sequence["Option"]) -> Iterator[str
     for title, group in _groups(found):
         yield f"\n{title}"
         yield from _table(group)
+    yield from plan_evaluation.lines(plan_evaluation.previews(protocol, found))
     for warning in dict.fromkeys(_warnings(found)):
         yield f"Warning: {warning}"
 
@@ -192,6 +195,8 @@ def _warnings(found: Sequence["Option"]) -> Iterator[str]:
 def _as_json(protocol: "StudyProtocol", found: Sequence["Option"]) -> dict[str, object]:
     from dataclasses import asdict
 
+    from wardround.simulations import plan_evaluation
+
     terms = found[0].terms
     return {
         "study": protocol.study.name,
@@ -214,6 +219,7 @@ def _as_json(protocol: "StudyProtocol", found: Sequence["Option"]) -> dict[str, 
             }
             for option in found
         ],
+        "evaluation": plan_evaluation.as_json(plan_evaluation.previews(protocol, found)),
     }
 
 

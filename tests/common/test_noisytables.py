@@ -1,0 +1,195 @@
+"""Noised tables: errors within the promised bounds, intervals that hold what they should, suppression on noise alone.
+
+Whole measurement: `pytest -m slow tests/common/test_noisytables.py`, 2,000 repetitions, prints the widths.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from tests.imagined import BINS, RISKS, TIMES, courses, forecasts
+
+from wardround.common.errors import UsageError
+from wardround.common.learning.histograms import PROBABILITY, binary_table, survival_table
+from wardround.common.learning.noisytables import WITHHELD, Estimate, NoisedTable
+from wardround.common.learning.tableevaluation import (
+    course_measures,
+    evaluate_courses,
+    evaluate_forecasts,
+    forecast_measures,
+)
+from wardround.common.privacy.plan import PlanTerms
+from wardround.simulations.plan_evaluation import cell_deviation
+
+HELD_OUT = 500
+SITES = 5
+SEEDED = 2024
+"""Fixed before the first run, as were the bounds."""
+
+
+def deviation(epsilon: float, mechanism: str, cells: int) -> float:
+    terms = PlanTerms(
+        mechanism=mechanism,  # type: ignore[arg-type]
+        delta=1e-5,
+        rounds=1,
+        coordinates=cells,
+        patients={f"site {number}": HELD_OUT // SITES for number in range(SITES)},
+        honest=SITES - 1 if mechanism == "joint-noise" else 1,
+    )
+    return cell_deviation(terms, epsilon=epsilon, cells=cells)
+
+
+def noised(exact: np.ndarray, deviation: float, rng: np.random.Generator) -> NoisedTable:
+    return NoisedTable(cells=exact + rng.normal(0, deviation, exact.shape), deviation=deviation)
+
+
+@pytest.mark.parametrize(
+    ("patients", "epsilon", "mechanism", "bound"),
+    [
+        (HELD_OUT, 1, "joint-noise", 0.035),
+        (HELD_OUT, 1, "site-noise", 0.07),
+        (150, 3, "joint-noise", 0.04),
+        (150, 3, "site-noise", 0.08),
+    ],
+)
+def test_the_error_of_a_noised_auc_is_within_its_bound(
+    patients: int, epsilon: float, mechanism: str, bound: float
+) -> None:
+    """500 held-out patients of five sites, and a group of 30 in 100 of them."""
+    rng = np.random.default_rng(SEEDED)
+    spread, measure = deviation(epsilon, mechanism, 16), forecast_measures(PROBABILITY, 0.0)["auc"]
+    errors = []
+    for seed in range(1000):
+        people = forecasts(patients, seed)
+        table = noised(binary_table(people, bins=PROBABILITY)[:, :, 0], spread, rng)
+        errors.append(measure.binned(table.cells[None])[0] - measure.exact(people))
+    assert np.sqrt(np.mean(np.square(errors))) <= bound
+
+
+def test_the_error_of_a_noised_brier_score_and_c_index_is_within_its_bound() -> None:
+    rng = np.random.default_rng(SEEDED)
+    brier, c_index = forecast_measures(PROBABILITY, 0.0)["brier"], course_measures(BINS)["c_index"]
+    spreads = deviation(3, "joint-noise", 16), deviation(1, "joint-noise", 50)
+    errors: list[tuple[float, float]] = []
+    for seed in range(500):
+        people, course = forecasts(HELD_OUT, seed), courses(HELD_OUT, seed)
+        table = noised(binary_table(people, bins=PROBABILITY)[:, :, 0], spreads[0], rng)
+        survival = noised(survival_table(course, risks=RISKS, times=TIMES), spreads[1], rng)
+        errors.append(
+            (
+                brier.binned(table.cells[None])[0] - brier.exact(people),
+                c_index.binned(survival.cells[None])[0] - c_index.exact(course),
+            )
+        )
+    found = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert found[0] <= 0.01
+    assert found[1] <= 0.04
+
+
+def binary_coverage(repetitions: int, epsilon: float) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(SEEDED)
+    spread = deviation(epsilon, "joint-noise", 16)
+    measures = forecast_measures(PROBABILITY, spread)
+    large = forecasts(400_000, 10**6)
+    truth = {name: measure.exact(large) for name, measure in measures.items()}
+    rows: dict[str, list[list[float]]] = {name: [] for name in measures}
+    for seed in range(repetitions):
+        people = forecasts(HELD_OUT, seed)
+        table = noised(binary_table(people, bins=PROBABILITY), spread, rng)
+        found = evaluate_forecasts(table, PROBABILITY, (), rng=rng, replicates=200)[""]
+        for name, measure in measures.items():
+            rows[name].append(judged(found[name], measure.exact(people), truth[name]))
+    return {name: np.array(each) for name, each in rows.items()}
+
+
+def survival_coverage(repetitions: int, epsilon: float) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(SEEDED)
+    spread, measures = deviation(epsilon, "joint-noise", 50), course_measures(BINS)
+    large = courses(100_000, 10**6)
+    truth = {name: measure.exact(large) for name, measure in measures.items()}
+    rows: dict[str, list[list[float]]] = {name: [] for name in measures}
+    for seed in range(repetitions):
+        people = courses(HELD_OUT, seed)
+        table = noised(survival_table(people, risks=RISKS, times=TIMES), spread, rng)
+        found = evaluate_courses(table, BINS, rng=rng, replicates=200)
+        for name, measure in measures.items():
+            rows[name].append(judged(found[name], measure.exact(people), truth[name]))
+    return {name: np.array(each) for name, each in rows.items()}
+
+
+def judged(found: Estimate, sample: float, population: float) -> list[float]:
+    """Whether each interval holds its truth, and the widths; NaN where withheld."""
+    if found.withheld:
+        return [np.nan] * 4
+    (low, high), (under, over) = found.private, found.total
+    held = float(under <= population <= over) if under == under else np.nan
+    return [float(low <= sample <= high), held, high - low, over - under]
+
+
+def check(found: Mapping[str, np.ndarray], lowest: float) -> None:
+    for name, rows in found.items():
+        known = rows[~np.isnan(rows[:, 0])]
+        private, total = known[:, 0].mean(), known[:, 1].mean()
+        widths = np.median(known[:, 2:], axis=0)
+        kept = len(known) / len(rows)
+        print(
+            f"{name}: {private:.3f} {total:.3f}, widths {widths[0]:.3f} {widths[1]:.3f}, shown in {kept:.0%}"
+        )
+        assert private >= lowest, name
+        assert total >= lowest or name == "expected_calibration_error", name
+
+
+def test_intervals_hold_their_truth_in_a_few_repetitions() -> None:
+    """With 150 repetitions an honest 95% lies above 89% in all but one of 1,000 series."""
+    check(binary_coverage(150, 1.0), 0.89)
+    check(survival_coverage(150, 1.0), 0.89)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epsilon", [1.0, 3.0])
+def test_intervals_hold_their_truth_in_93_of_100(epsilon: float) -> None:
+    check(binary_coverage(2000, epsilon), 0.93)
+    check(survival_coverage(2000, epsilon), 0.93)
+
+
+def test_too_few_patients_for_the_noise_are_withheld_and_look_like_nothing_else() -> None:
+    rng = np.random.default_rng(1)
+    table = noised(binary_table(forecasts(20), bins=PROBABILITY), 8.0, rng)
+    found = evaluate_forecasts(table, PROBABILITY, (), rng=rng)[""]
+    assert set(found.values()) == {WITHHELD}
+    survival = noised(survival_table(courses(20), risks=RISKS, times=TIMES), 8.0, rng)
+    assert set(evaluate_courses(survival, BINS, rng=rng).values()) == {WITHHELD}
+
+
+def test_suppression_looks_at_noised_cells_and_never_at_the_exact_ones() -> None:
+    """Two exact tables, one empty and one full, whose noised cells are the same, get the same answer."""
+    cells = np.full((8, 2, 1), 30.0)
+    answers = [
+        evaluate_forecasts(
+            NoisedTable(cells=exact + (cells - exact), deviation=2.0),
+            PROBABILITY,
+            (),
+            rng=np.random.default_rng(1),
+        )
+        for exact in (np.zeros((8, 2, 1)), np.full((8, 2, 1), 40.0))
+    ]
+    assert answers[0] == answers[1]
+    assert not answers[0][""]["auc"].withheld
+
+
+def test_a_group_is_a_slice_and_everybody_carries_the_noise_of_all_slices() -> None:
+    rng = np.random.default_rng(3)
+    people = forecasts(3000)
+    group = np.where(np.arange(3000) % 10 < 3, "f", "m").tolist()
+    exact = binary_table(people, bins=PROBABILITY, group=group, groups=("f", "m"))
+    crossed = evaluate_forecasts(noised(exact, 3.0, rng), PROBABILITY, ("f", "m"), rng=rng)
+    plain = evaluate_forecasts(noised(exact.sum(axis=2, keepdims=True), 3.0, rng), PROBABILITY, (), rng=rng)
+    assert set(crossed) == {"", "f", "m"}
+    wide, narrow = crossed[""]["auc"].private, plain[""]["auc"].private
+    assert wide[1] - wide[0] > 1.3 * (narrow[1] - narrow[0])
+    assert crossed["f"]["auc"].private[1] - crossed["f"]["auc"].private[0] > wide[1] - wide[0]
+
+
+def test_a_table_that_nobody_noised_is_refused() -> None:
+    with pytest.raises(UsageError, match="deviation > 0"):
+        NoisedTable(cells=np.ones((8, 2, 1)), deviation=0.0)
