@@ -86,17 +86,21 @@ def test_the_error_of_a_noised_brier_score_and_c_index_is_within_its_bound() -> 
     assert found[1] <= 0.04
 
 
-def binary_coverage(repetitions: int, epsilon: float) -> dict[str, np.ndarray]:
+def binary_coverage(repetitions: int, epsilon: float, only: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(SEEDED)
     spread = deviation(epsilon, "joint-noise", 16)
-    measures = forecast_measures(PROBABILITY, spread)
+    measures = {
+        name: each
+        for name, each in forecast_measures(PROBABILITY, spread).items()
+        if not only or name in only
+    }
     large = forecasts(400_000, 10**6)
     truth = {name: measure.exact(large) for name, measure in measures.items()}
     rows: dict[str, list[list[float]]] = {name: [] for name in measures}
     for seed in range(repetitions):
         people = forecasts(HELD_OUT, seed)
         table = noised(binary_table(people, bins=PROBABILITY), spread, rng)
-        found = evaluate_forecasts(table, PROBABILITY, (), rng=rng, replicates=200)[""]
+        found = evaluate_forecasts(table, PROBABILITY, (), rng=rng, replicates=200, only=only)[""]
         for name, measure in measures.items():
             rows[name].append(judged(found[name], measure.exact(people), truth[name]))
     return {name: np.array(each) for name, each in rows.items()}
@@ -140,9 +144,10 @@ def check(found: Mapping[str, np.ndarray], lowest: float) -> None:
 
 
 def test_intervals_hold_their_truth_in_a_few_repetitions() -> None:
-    """With 150 repetitions an honest 95% lies above 89% in all but one of 1,000 series."""
-    check(binary_coverage(150, 1.0), 0.89)
-    check(survival_coverage(150, 1.0), 0.89)
+    """With so few repetitions an honest 95% lies above these bounds in all but one or two of 1,000 series."""
+    some = ("auc", "accuracy", "brier", "calibration_slope", "net_benefit_at_0.2", "observed_3")
+    check(binary_coverage(150, 1.0, some), 0.89)
+    check(survival_coverage(100, 1.0), 0.88)
 
 
 @pytest.mark.slow
