@@ -15,7 +15,7 @@ Source: Efron and Tibshirani (1993), chapter 10 (bootstrap bias) and 13, with th
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Literal, TypeVar
 
 import numpy as np
@@ -145,13 +145,15 @@ def _estimate(
     again = measure.binned(table.cells + noise) - value
     # Where in their bins patients lie is as unknown as the noise.
     private = _reach(again + np.resize(coarse - coarse.mean(), len(again)))
-    sampled = _reach(measure.binned(drawn + noise) - centre)
     value += float(coarse.mean())
-    if math.isnan(private + sampled):
+    if math.isnan(private):
         return WITHHELD
-    return Estimate(
-        value=value, private=(value - private, value + private), total=(value - sampled, value + sampled)
-    )
+    around = Estimate(value=value, private=(value - private, value + private), total=_NOTHING)
+    if measure.covers == "patients":
+        return around
+    # Drawing the patients again is never surer than keeping them.
+    sampled = max(_reach(measure.binned(drawn + noise) - centre), private)
+    return WITHHELD if math.isnan(sampled) else replace(around, total=(value - sampled, value + sampled))
 
 
 def _reach(deviations: Numbers) -> float:

@@ -195,6 +195,17 @@ def test_a_group_is_a_slice_and_everybody_carries_the_noise_of_all_slices() -> N
     assert crossed["f"]["auc"].private[1] - crossed["f"]["auc"].private[0] > wide[1] - wide[0]
 
 
+def test_a_calibration_error_is_given_for_the_patients_and_never_for_the_population() -> None:
+    """Even a perfect model errs on 500 patients, so no interval around their error holds the population's zero."""
+    rng = np.random.default_rng(3)
+    table = noised(binary_table(forecasts(HELD_OUT), bins=PROBABILITY), 3.0, rng)
+    found = evaluate_forecasts(
+        table, PROBABILITY, (), rng=rng, replicates=50, only=("expected_calibration_error",)
+    )[""]["expected_calibration_error"]
+    assert found.private[0] < found.value < found.private[1]
+    assert np.isnan(found.total).all()
+
+
 def test_a_table_that_nobody_noised_is_refused() -> None:
     with pytest.raises(UsageError, match="deviation > 0"):
         NoisedTable(cells=np.ones((8, 2, 1)), deviation=0.0)
