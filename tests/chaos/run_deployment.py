@@ -2,9 +2,9 @@
 
     python tests/chaos/run_deployment.py [--kills 30] [--seed N] [--named EXPRESSION] [--page FILE]
 
-First every test that is marked `failure`, each over real processes with TLS and keys; `--named` is an expression for
-pytest's `-k`, and `--named none` leaves them out. Then at least `--kills` random `kill -9` (`random_kills`). With
-`--page` the table goes into that file, with the digest of the code that it was made from. Exit code 1 if anything
+Every test that is marked `failure`, each over real processes with TLS and keys; `--named` is an expression for pytest's
+`-k`, and `--named none` leaves them out. Beside that, because both mostly wait, at least `--kills` random `kill -9`
+(`random_kills`). With `--page` the table goes into that file, with the digest of the code that it was made from. Exit code 1 if anything
 failed, or was lost, uncharged or different.
 """
 
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +48,10 @@ def main() -> int:
     from tests.chaos.random_kills import counts
 
     began = time.monotonic()
-    named = () if options.named == NOWHERE else named_failures(options.named)
-    rows = random_kills(options.kills, options.seed)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        breaking = pool.submit(named_failures, options.named)
+        killing = pool.submit(random_kills, options.kills, options.seed)
+        named, rows = breaking.result(), killing.result()
     report = Report(named=named, rows=rows, seed=options.seed, seconds=time.monotonic() - began)
     if options.page is not None:
         options.page.write_text(page(report), encoding="utf-8")
@@ -58,6 +62,9 @@ def main() -> int:
 
 def named_failures(expression: str) -> Sequence["Named"]:
     """Run the tests that are marked `failure`; a row for each."""
+    if expression == NOWHERE:
+        return ()
+    sys.path.insert(0, str(ROOT))
     from tests.chaos.failure_page import Collector
 
     collector = Collector()
@@ -70,6 +77,7 @@ def random_kills(kills: int, seed: int) -> Sequence["Row"]:
     """Random kills in one ward; a row for each study, printed as it completes."""
     if kills < 1:
         return ()
+    sys.path.insert(0, str(ROOT))
     from tests.chaos.random_kills import LANES, assaults
     from tests.deployment.wards import ward
 
