@@ -4,8 +4,8 @@
 
 Every test that is marked `failure`, each over real processes with TLS and keys; `--named` is an expression for pytest's
 `-k`, and `--named none` leaves them out. Beside that, because both mostly wait, at least `--kills` random `kill -9`
-(`random_kills`). With `--page` the table goes into that file, with the digest of the code that it was made from. Exit code 1 if anything
-failed, or was lost, uncharged or different.
+(`random_kills`). With `--page` the table goes into that file, with the digest of the code that it was made from. Exit
+code 1 if anything failed, or was lost, uncharged or different.
 """
 
 import argparse
