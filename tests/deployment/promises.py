@@ -21,7 +21,7 @@ def named(name: str, protocol: StudyProtocol) -> StudyProtocol:
 
 def asked(name: str, *, rounds: int = 4, **terms: object) -> StudyProtocol:
     """A study without privacy that wants every site in every round, and has attempts for the failures."""
-    given: dict[str, Any] = {"attempts": 6, "local_steps": 300, **terms}
+    given: dict[str, Any] = {"attempts": 6, "local_steps": 400, **terms}
     return named(name, study(rounds=rounds, **given))
 
 

@@ -5,24 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from tests.deployment.killing import child_of, kill
+from tests.deployment.promises import asked, ends_as_uninterrupted
 from tests.deployment.wards import Ward, ward
 from tests.flowerline import end, until
-from tests.runs import study
-
-from wardround.common.study.protocol import StudyProtocol
-
-
-def named(name: str, protocol: StudyProtocol) -> StudyProtocol:
-    return replace(protocol, study=replace(protocol.study, name=name))
-
-
-def asked(name: str, *, rounds: int = 4) -> StudyProtocol:
-    """A study without privacy that wants every site in every round, and has attempts for the failures."""
-    return named(name, study(rounds=rounds, attempts=6, local_steps=600))
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +18,6 @@ def running_ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     with ward(tmp_path_factory.mktemp("ward"), asked("first")) as made:
         made.up()
         yield made
-
-
-def ends_as_uninterrupted(made: Ward, name: str, process: "subprocess.Popen[bytes]", rounds: int = 4) -> None:
-    made.finish(name, process)
-    assert made.rounds(name) == rounds
-    assert made.model(name) == made.uninterrupted(name)
 
 
 @pytest.mark.failure("child of the executor killed while it computes", "no void attempt; uninterrupted model")

@@ -5,23 +5,16 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import replace
 
 import httpx
 import pytest
+from tests.deployment.promises import ledger, named
 from tests.deployment.wards import Ward, ward
 from tests.enrolling import request, words_of
 from tests.flowerline import until
 from tests.runs import command, private_study, study
 
-from wardround.client.policy import SitePolicy
 from wardround.common.flower.internals_link import OPEN_PATHS
-from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.ledger import LEDGER, read_ledger
-
-
-def named(name: str, protocol: StudyProtocol) -> StudyProtocol:
-    return replace(protocol, study=replace(protocol.study, name=name))
 
 
 @pytest.fixture
@@ -72,7 +65,7 @@ def test_yesterdays_folder_is_refused_by_name_and_the_others_go_on(new_ward: War
     new_ward.at_round(name, 2)
     process.send_signal(signal.SIGSTOP)
     new_ward.down("north")
-    charged = _entries(new_ward, "north")
+    charged = len(ledger(new_ward, "north"))
     shutil.rmtree(north)
     shutil.copytree(kept, north)
     process.send_signal(signal.SIGCONT)
@@ -80,10 +73,5 @@ def test_yesterdays_folder_is_refused_by_name_and_the_others_go_on(new_ward: War
     new_ward.finish(name, process)
     until(lambda: bool(new_ward.refusals("north")))
     assert "it was rolled back" in "".join(new_ward.refusals("north"))
-    assert _entries(new_ward, "north") < charged
-    assert _entries(new_ward, "south") > charged
-
-
-def _entries(made: Ward, name: str) -> int:
-    policy = SitePolicy.load(made.folder(name) / "site.toml")
-    return len(read_ledger(policy.ledger / LEDGER, made.key(name).public))
+    assert len(ledger(new_ward, "north")) < charged
+    assert len(ledger(new_ward, "south")) > charged
