@@ -3,12 +3,13 @@
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
-import pytest
-from tests.chaos.random_kills import Row, counts
+from tests.chaos.keeping import Named, kept
+from tests.chaos.random_kills import Row, counts, rows_of
 
 from wardround.common.code import package_digest
 
@@ -33,46 +34,6 @@ LEAVES: Final = """\
 over a scripted private study with errors; the cohorts differ in one patient. Everything but the noised numbers and a
 list of what is random or names the hospital must be equal byte for byte, and no planted value may occur.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """What became of one named failure."""
-
-    name: str
-    result: str
-    seconds: float
-    test: str
-    good: bool
-
-
-@dataclass(slots=True)
-class Collector:
-    """A plugin of pytest that keeps the tests marked `failure`.
-
-    Attributes:
-        rows: One per test, in their order.
-    """
-
-    rows: list[Named] = field(default_factory=list)
-
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterable[None]:
-        """Keep what a test says of itself if it passed, and what went wrong if it did not."""
-        outcome = yield
-        report = outcome.get_result()  # type: ignore[attr-defined]
-        marker = item.get_closest_marker("failure")
-        if marker is None or (report.when != "call" and report.passed):
-            return
-        name, result = marker.args
-        if report.skipped:
-            result = f"not done here: {report.longrepr[2] if isinstance(report.longrepr, tuple) else ''}"
-        elif report.failed:
-            result = f"**failed**: {str(report.longrepr).strip().splitlines()[-1][:160]}"
-        good = not report.failed
-        self.rows.append(
-            Named(name=name, result=result, seconds=report.duration, test=item.path.stem, good=good)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +70,16 @@ class Report:
         )
 
 
+def report_of(findings: Path, *, seed: int, seconds: float) -> Report:
+    """The last word on every named failure, and all studies, of today's code."""
+    last = {one["test"]: Named(**one) for one in kept(findings, "named")}
+    return Report(named=tuple(last.values()), rows=rows_of(findings), seed=seed, seconds=seconds)
+
+
 def page(report: Report) -> str:
     """Markdown."""
     named = (
-        (one.name, one.result, f"{one.seconds:.0f}", f"`{one.test}`")
+        (one.name, one.result, f"{one.seconds:.0f}", f"`{_file(one)}`")
         for one in sorted(report.named, key=_by_test)
     )
     columns = ("study", "killed", "seconds", "void attempts", "extra charges", "violations")
@@ -142,6 +109,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
         + "\n"
     )
+
+
+def _file(one: Named) -> str:
+    return Path(one.test.partition("::")[0]).stem
 
 
 def _by_test(one: Named) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 One coordinator and two hospitals behind cables. Studies run one after the other: `open`, without privacy and seeded,
 whose model must be that of an uninterrupted simulation bit for bit, and `private`, `site-noise`, whose ledgers live on
-from study to study. While a study runs, one to four times a process is killed: which one, and when, is drawn. Whoever
+from study to study. While a study runs, two to five times a process is killed: which one, and when, is drawn. Whoever
 supervises it starts it again; `server start` is started again here, as a person would.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.deployed import Terms, entries_of, examine_study
+from tests.chaos.keeping import kept
 from tests.deployment.killing import kill
 from tests.deployment.promises import asked, counted
 from tests.deployment.wards import Ward
@@ -159,7 +160,7 @@ def assaults(made: Ward, kills: int, seed: int) -> Iterator[Row]:
         lane = tuple(LANES)[number % len(LANES)]
         number += 1
         row = one_study(
-            made, f"{lane}-{number}", LANES[lane], rng, min(rng.choice((1, 2, 3, 4)), kills - done)
+            made, f"{lane}-{number}", LANES[lane], rng, min(rng.choice((2, 3, 4, 5)), kills - done)
         )
         done += len(row.kills)
         yield row
@@ -194,6 +195,15 @@ def one_study(made: Ward, name: str, draw: Draw, rng: random.Random, kills: int)
         extra=found.extra if found else 0,
         violations=found.violations if found else (failed,),
     )
+
+
+def rows_of(findings: Path) -> list[Row]:
+    """The studies of earlier findings."""
+    tuples = ("kills", "again", "violations")
+    return [
+        Row(**{name: tuple(value) if name in tuples else value for name, value in one.items()})
+        for one in kept(findings, "study")
+    ]
 
 
 def counts(rows: Sequence[Row]) -> Counter[str]:

@@ -1,30 +1,23 @@
 """Break a deployment in every way that has a name, then at random, and write down what became of it.
 
-    python tests/chaos/run_deployment.py [--kills 30] [--seed N] [--named EXPRESSION] [--page FILE]
+    python tests/chaos/run_deployment.py [--kills 30] [--seed N] [--named EXPRESSION] [--keep FILE] [--page FILE]
 
 Every test that is marked `failure`, each over real processes with TLS and keys; `--named` is an expression for pytest's
 `-k`, and `--named none` leaves them out. Beside that, because both mostly wait, at least `--kills` random `kill -9`
-(`random_kills`). With `--page` the table goes into that file, with the digest of the code that it was made from. Exit
-code 1 if anything failed, or was lost, uncharged or different.
+(`random_kills`). Every finding goes into `--keep` at once; the same command goes on from there. With `--page` the table
+goes into that file, with the digest of the code that it was made from. Exit code 1 if anything failed, or was lost,
+uncharged or different.
 """
 
 import argparse
 import os
 import secrets
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
-
-if TYPE_CHECKING:
-    from tests.chaos.failure_page import Named
-    from tests.chaos.random_kills import Row
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOWHERE = "none"
@@ -40,57 +33,58 @@ def main() -> int:
     parser.add_argument(
         "--named", default="", metavar="EXPRESSION", help=f"which named failures, or {NOWHERE}"
     )
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="findings so far (default: none)")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the table there")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
     sys.path.insert(0, str(ROOT))
-    from tests.chaos.failure_page import Report, page
+    from tests.chaos.failure_page import page, report_of
     from tests.chaos.random_kills import counts
 
-    began = time.monotonic()
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        breaking = pool.submit(named_failures, options.named)
-        killing = pool.submit(random_kills, options.kills, options.seed)
-        named, rows = breaking.result(), killing.result()
-    report = Report(named=named, rows=rows, seed=options.seed, seconds=time.monotonic() - began)
+    with tempfile.TemporaryDirectory(prefix="wardround-chaos-") as folder:
+        findings = (options.keep or Path(folder) / "findings.jsonl").absolute()
+        began = time.monotonic()
+        naming = named_failures(options.named, findings)
+        random_kills(options.kills, options.seed, findings, Path(folder))
+        if naming is not None:
+            naming.wait()
+        report = report_of(findings, seed=options.seed, seconds=time.monotonic() - began)
     if options.page is not None:
         options.page.write_text(page(report), encoding="utf-8")
-    killed = counts(rows).total()
     print(f"seed {options.seed}: {report.summary}", flush=True)
-    return 0 if report.clean and killed >= options.kills else 1
+    return 0 if report.clean and counts(report.rows).total() >= options.kills else 1
 
 
-def named_failures(expression: str) -> Sequence["Named"]:
-    """Run the tests that are marked `failure`; a row for each."""
+def named_failures(expression: str, findings: Path) -> "subprocess.Popen[bytes] | None":
+    """Begin to run the tests that are marked `failure`, without those that passed already."""
     if expression == NOWHERE:
-        return ()
-    sys.path.insert(0, str(ROOT))
-    from tests.chaos.failure_page import Collector
+        return None
+    from tests.chaos.keeping import KEEP, kept
 
-    collector = Collector()
-    words = ["-q", "-m", "failure", "-p", "no:cacheprovider", str(ROOT / "tests" / "deployment")]
-    pytest.main([*words, *(["-k", expression] if expression else [])], plugins=[collector])
-    return collector.rows
+    passed = [one["test"] for one in kept(findings, "named") if one["good"]]
+    words = ["-q", "-m", "failure", "-p", "tests.chaos.keeping", "-p", "no:cacheprovider", "tests/deployment"]
+    chosen = [*(["-k", expression] if expression else []), *(f"--deselect={test}" for test in passed)]
+    command = [sys.executable, "-m", "pytest", *words, *chosen]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, KEEP: str(findings)})
 
 
-def random_kills(kills: int, seed: int) -> Sequence["Row"]:
-    """Random kills in one ward; a row for each study, printed as it completes."""
-    if kills < 1:
-        return ()
-    sys.path.insert(0, str(ROOT))
-    from tests.chaos.random_kills import LANES, assaults
+def random_kills(kills: int, seed: int, findings: Path, folder: Path) -> None:
+    """Random kills in one ward, those of earlier findings counted; a line for each study as it completes."""
+    from tests.chaos.keeping import keep
+    from tests.chaos.random_kills import LANES, assaults, counts, rows_of
     from tests.deployment.wards import ward
 
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="wardround-chaos-") as folder:
-        for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "FLWR_HOME", "MPLCONFIGDIR"):
-            os.environ[variable] = str(Path(folder) / variable.lower())
-        with ward(Path(folder) / "ward", LANES["private"]("first")) as made:
-            made.up()
-            for row in assaults(made, kills, seed):
-                print(row, flush=True)
-                rows.append(row)
-    return rows
+    before: Sequence[object] = rows_of(findings)
+    left = kills - counts(rows_of(findings)).total()
+    if left < 1:
+        return
+    for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "FLWR_HOME", "MPLCONFIGDIR"):
+        os.environ[variable] = str(folder / variable.lower())
+    with ward(folder / "ward", LANES["private"]("first")) as made:
+        made.up()
+        for row in assaults(made, left, seed + len(before)):
+            print(row, flush=True)
+            keep(findings, "study", row)
 
 
 if __name__ == "__main__":

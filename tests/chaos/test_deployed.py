@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tests.chaos.deployed import outbox_is_settled
 from tests.chaos.examination import Book, open_books
-from tests.chaos.failure_page import Named, Report, page
+from tests.chaos.failure_page import page, report_of
+from tests.chaos.keeping import Named, keep
 from tests.chaos.random_kills import Row
 from tests.runs import private_run
 
@@ -48,12 +49,18 @@ def test_charges_of_another_study_in_the_same_ledger_do_not_count() -> None:
     assert other.spent == []
 
 
-def test_the_page_says_what_failed() -> None:
-    named = Named(name="disk full", result="**failed**: lost", seconds=3.2, test="test_disk", good=False)
+def test_the_page_says_what_failed(tmp_path: Path) -> None:
+    findings = tmp_path / "findings.jsonl"
+    named = Named(
+        name="disk full", result="**failed**: lost", seconds=3.2, test="a/test_disk.py::b", good=False
+    )
     row = Row(
         name="open-1", kills=("child@2",), again=(), seconds=9, voids=1, extra=0, violations=("uncharged",)
     )
-    report = Report(named=[named], rows=[row], seed=7, seconds=60.0)
+    keep(findings, "named", named)
+    keep(findings, "study", row)
+    report = report_of(findings, seed=7, seconds=60.0)
+    assert (report.named, report.rows) == ((named,), [row])
     text = page(report)
     assert not report.clean
     assert "| disk full | **failed**: lost | 3 | `test_disk` |" in text
