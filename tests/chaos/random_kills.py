@@ -30,6 +30,8 @@ PATIENCE: Final = 60.0  # seconds that a round waits for a reply
 SPAN: Final = 10.0  # seconds between two kills, at most
 TARGETS: Final = ("child", "executor", "SuperNode", "SuperLink", "server start")
 
+_TUPLES: Final = ("kills", "again", "violations")
+
 Draw = Callable[[str], StudyProtocol]
 LANES: Final[dict[str, Draw]] = {
     "open": lambda name: asked(name, rounds=ROUNDS, attempts=ATTEMPTS, local_steps=100),
@@ -199,11 +201,7 @@ def one_study(made: Ward, name: str, draw: Draw, rng: random.Random, kills: int)
 
 def rows_of(findings: Path) -> list[Row]:
     """The studies of earlier findings."""
-    tuples = ("kills", "again", "violations")
-    return [
-        Row(**{name: tuple(value) if name in tuples else value for name, value in one.items()})
-        for one in kept(findings, "study")
-    ]
+    return [Row(**one | {name: tuple(one[name]) for name in _TUPLES}) for one in kept(findings, "study")]
 
 
 def counts(rows: Sequence[Row]) -> Counter[str]:
