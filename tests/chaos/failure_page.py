@@ -43,14 +43,15 @@ class Report:
     Attributes:
         named: The named failures.
         rows: The studies under random kills.
-        seed: Of these.
-        seconds: Of everything.
     """
 
     named: Sequence[Named]
     rows: Sequence[Row]
-    seed: int
-    seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Of everything together, though some of it went on side by side."""
+        return sum(one.seconds for one in self.named) + sum(row.seconds for row in self.rows)
 
     @property
     def clean(self) -> bool:
@@ -70,10 +71,10 @@ class Report:
         )
 
 
-def report_of(findings: Path, *, seed: int, seconds: float) -> Report:
+def report_of(findings: Path) -> Report:
     """The last word on every named failure, and all studies, of today's code."""
     last = {one["test"]: Named(**one) for one in kept(findings, "named")}
-    return Report(named=tuple(last.values()), rows=rows_of(findings), seed=seed, seconds=seconds)
+    return Report(named=tuple(last.values()), rows=rows_of(findings))
 
 
 def page(report: Report) -> str:
@@ -82,7 +83,7 @@ def page(report: Report) -> str:
         (one.name, one.result, f"{one.seconds:.0f}", f"`{_file(one)}`")
         for one in sorted(report.named, key=_by_test)
     )
-    columns = ("study", "killed", "seconds", "void attempts", "extra charges", "violations")
+    columns = ("study", "killed", "seconds", "void attempts", "extra charges", "seed", "violations")
     facts = {
         "code": package_digest(),
         "flwr": version("flwr"),
@@ -93,7 +94,7 @@ def page(report: Report) -> str:
         HEAD,
         table(("failure", "what happened", "seconds", "test"), named),
         KILLS,
-        f"Seed {report.seed}: {report.summary}.\n",
+        f"{report.summary}.\n",
         table(columns, map(_cells, report.rows)),
         LEAVES,
         "## Made from\n",
@@ -121,4 +122,4 @@ def _by_test(one: Named) -> tuple[str, str]:
 
 def _cells(row: Row) -> tuple[object, ...]:
     wrong = "; ".join(row.violations) or "none"
-    return row.name, ", ".join(row.kills), f"{row.seconds:.0f}", row.voids, row.extra, wrong
+    return row.name, ", ".join(row.kills), f"{row.seconds:.0f}", row.voids, row.extra, row.seed, wrong

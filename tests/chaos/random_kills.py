@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,7 @@ class Row:
 
     Attributes:
         name: Its lane and number.
+        seed: Of its kills, and of those of the studies before it in the same ward.
         kills: What was killed, each with the round that was open.
         again: Supervisors that gave up and were started again.
         seconds: From its start to its end.
@@ -60,6 +61,7 @@ class Row:
     voids: int
     extra: int
     violations: tuple[str, ...]
+    seed: int = 0
 
     def __str__(self) -> str:
         verdict = "; ".join(self.violations) or "ok"
@@ -165,7 +167,7 @@ def assaults(made: Ward, kills: int, seed: int) -> Iterator[Row]:
             made, f"{lane}-{number}", LANES[lane], rng, min(rng.choice((2, 3, 4, 5)), kills - done)
         )
         done += len(row.kills)
-        yield row
+        yield replace(row, seed=seed)
         if number > 4 * kills:
             return
 

@@ -15,7 +15,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,12 +42,11 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="wardround-chaos-") as folder:
         findings = (options.keep or Path(folder) / "findings.jsonl").absolute()
-        began = time.monotonic()
         naming = named_failures(options.named, findings)
         random_kills(options.kills, options.seed, findings, Path(folder))
         if naming is not None:
             naming.wait()
-        report = report_of(findings, seed=options.seed, seconds=time.monotonic() - began)
+        report = report_of(findings)
     if options.page is not None:
         options.page.write_text(page(report), encoding="utf-8")
     print(f"seed {options.seed}: {report.summary}", flush=True)

@@ -55,14 +55,21 @@ def test_the_page_says_what_failed(tmp_path: Path) -> None:
         name="disk full", result="**failed**: lost", seconds=3.2, test="a/test_disk.py::b", good=False
     )
     row = Row(
-        name="open-1", kills=("child@2",), again=(), seconds=9, voids=1, extra=0, violations=("uncharged",)
+        name="open-1",
+        kills=("child@2",),
+        again=(),
+        seconds=9,
+        voids=1,
+        extra=0,
+        violations=("uncharged",),
+        seed=7,
     )
     keep(findings, "named", named)
     keep(findings, "study", row)
-    report = report_of(findings, seed=7, seconds=60.0)
+    report = report_of(findings)
     assert (report.named, report.rows) == ((named,), [row])
     text = page(report)
     assert not report.clean
     assert "| disk full | **failed**: lost | 3 | `test_disk` |" in text
-    assert "| open-1 | child@2 | 9 | 1 | 0 | uncharged |" in text
+    assert "| open-1 | child@2 | 9 | 1 | 0 | 7 | uncharged |" in text
     assert "1 named failures, 1 failed; 1 kills (child 1) in 1 studies, 1 with violations" in text
