@@ -1,8 +1,9 @@
 """`docs/results/failures.md`: what was tried, what happened, how long it took, and with which code."""
 
+import ast
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -77,12 +78,29 @@ def report_of(findings: Path) -> Report:
     return Report(named=tuple(last.values()), rows=rows_of(findings))
 
 
+def declared() -> Iterator[tuple[str, str]]:
+    """Every failure that a test is marked with, and the test's file; read from the source text."""
+    for path in sorted((Path(__file__).parent.parent / "deployment").glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="failure"), args=[ast.Constant(value=str(name)), _]):
+                    yield name, path.stem
+
+
 def page(report: Report) -> str:
     """Markdown."""
-    named = (
-        (one.name, one.result, f"{one.seconds:.0f}", f"`{_file(one)}`")
-        for one in sorted(report.named, key=_by_test)
-    )
+    tried = {one.name for one in report.named}
+    named = [
+        *(
+            (one.name, one.result, f"{one.seconds:.0f}", f"`{_file(one)}`")
+            for one in sorted(report.named, key=_by_test)
+        ),
+        *(
+            (name, "not run with this code", "", f"`{file}`")
+            for name, file in declared()
+            if name not in tried
+        ),
+    ]
     columns = ("study", "killed", "seconds", "void attempts", "extra charges", "seed", "violations")
     facts = {
         "code": package_digest(),
