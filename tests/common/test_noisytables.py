@@ -159,7 +159,7 @@ def test_intervals_hold_their_truth_in_93_of_100(epsilon: float) -> None:
 
 def test_too_few_patients_for_the_noise_are_withheld_and_look_like_nothing_else() -> None:
     rng = np.random.default_rng(1)
-    table = noised(binary_table(forecasts(20), bins=PROBABILITY), 8.0, rng)
+    table = noised(binary_table(forecasts(40), bins=PROBABILITY), 3.0, rng)
     found = evaluate_forecasts(table, PROBABILITY, (), rng=rng)[""]
     assert set(found.values()) == {WITHHELD}
     survival = noised(survival_table(courses(20), risks=RISKS, times=TIMES), 8.0, rng)
@@ -193,6 +193,19 @@ def test_a_group_is_a_slice_and_everybody_carries_the_noise_of_all_slices() -> N
     wide, narrow = crossed[""]["auc"].private, plain[""]["auc"].private
     assert wide[1] - wide[0] > 1.3 * (narrow[1] - narrow[0])
     assert crossed["f"]["auc"].private[1] - crossed["f"]["auc"].private[0] > wide[1] - wide[0]
+
+
+def test_intervals_are_as_wide_as_noise_and_sampling_make_estimates_differ() -> None:
+    """Against plain repetition: the same patients noised anew, and other patients noised anew."""
+    rng, spread, auc = np.random.default_rng(4), 1.555, forecast_measures(PROBABILITY, 0.0)["auc"]
+    tables = np.stack([binary_table(forecasts(HELD_OUT, s), bins=PROBABILITY)[:, :, 0] for s in range(400)])
+    noise = rng.normal(0, spread, tables.shape)
+    private, total = auc.binned(tables[0] + noise).std(), auc.binned(tables + noise).std()
+    found = evaluate_forecasts(
+        noised(tables[0][:, :, None], spread, rng), PROBABILITY, (), rng=rng, only=("auc",)
+    )[""]["auc"]
+    assert found.private[1] - found.value == pytest.approx(2.05 * private, rel=0.25)
+    assert found.total[1] - found.value == pytest.approx(2.05 * total, rel=0.25)
 
 
 def test_a_calibration_error_is_given_for_the_patients_and_never_for_the_population() -> None:
