@@ -45,7 +45,7 @@ def witness(
         protocol: The study.
         coordinator: The pinned coordinator.
         door: Where this site remembers what it cosigned.
-        time: The site's clock.
+        time: The site's clock when the message came: before training, of whose duration it must say nothing.
 
     Raises:
         TrustError: The log does not continue what this site cosigned, or is shown no more. The reason names both sizes.

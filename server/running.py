@@ -152,6 +152,7 @@ def _coordinator(server: ServerFile, bundle: Bundle, path: FeaturePath) -> Coord
         roster=bundle.roster.roster,
         protocol=bundle.protocol,
         initial=initial(bundle.protocol, path.width),
+        archiving=server.archive,
     )
     made.begin()
     return made

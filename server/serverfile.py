@@ -27,6 +27,7 @@ from wardround.common.study.decode import convert, parse, read_text, refuse_miss
 from wardround.common.trust.certcheck import check_server_certificate
 from wardround.common.trust.identity import SigningKey, check_name
 from wardround.common.trust.join import check_host, join_address, split_address
+from wardround.server.archive import Archiving
 from wardround.server.certificates import Pair, issue, make_authority
 
 FILE: Final = "server.toml"
@@ -34,13 +35,8 @@ FORMAT: Final = "wardround-server"
 VERSION: Final = 1
 DEFAULT_PORT: Final = 8443
 
-_KEYS: Final[Mapping[str, Any]] = {
-    "name": str,
-    "address": str,
-    "listen": str,
-    "names": tuple[str, ...],
-    "log_port": int,
-}
+_REQUIRED: Final[Mapping[str, Any]] = {"name": str, "address": str}
+_KEYS: Final = {**_REQUIRED, "listen": str, "names": tuple[str, ...], "log_port": int, "archive": Archiving}
 _NO_LOG: Final = "add `log_port = 8444`, open that port in the firewall, then start `server up` again"
 _TEMPLATE: Final = """\
 # The coordinator. Hospitals dial `address`; it stands in the invites that were sent.
@@ -66,6 +62,7 @@ class ServerFile:
         listen: The address of this machine to listen on.
         names: Further names that the certificate is for.
         log_port: Where witnesses and auditors follow the studies' logs; 0 for no log service.
+        archive: Whether hospitals' replies are kept, so that an auditor can recompute what came of them.
     """
 
     folder: Path
@@ -75,6 +72,7 @@ class ServerFile:
     listen: str = "0.0.0.0"  # noqa: S104  (hospitals come from outside)
     names: tuple[str, ...] = ()
     log_port: int = 0
+    archive: Archiving = "keep"
 
     def __post_init__(self) -> None:
         """Refuse names and addresses that cannot be meant.
@@ -106,7 +104,7 @@ class ServerFile:
         top = parse(read_text(path), path.name)
         check_header(top, name=FORMAT, version=VERSION, where=path.name)
         refuse_unknown(top, ("format", "version", *_KEYS), f"{path.name}:")
-        refuse_missing(top, ("name", "address"), f"{path.name}:")
+        refuse_missing(top, _REQUIRED, f"{path.name}:")
         terms: dict[str, Any] = {
             key: convert(kind, top[key], f"{path.name}: {key}") for key, kind in _KEYS.items() if key in top
         }

@@ -156,6 +156,14 @@ def test_a_site_that_hands_over_another_end_of_its_ledger_is_found_out(tmp_path:
     assert said(findings, "refuted")
 
 
+def test_without_an_archive_models_are_not_checkable_and_nothing_is_refuted(tmp_path: Path) -> None:
+    made = ward(tmp_path)
+    play(made, STUDY, archiving="none")
+    _, findings = verify(handed(made, tmp_path), (keys(made, tmp_path),))
+    assert said(findings, "refuted") == []
+    assert any("recomputed from what the sites sent" in one for one in said(findings, "not checkable"))
+
+
 def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match="exists already"):

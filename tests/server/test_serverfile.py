@@ -49,6 +49,18 @@ def test_the_certificate_is_renewed_for_the_names_of_today_and_the_authority_sta
     assert server_names(server.certificate.read_bytes())[:2] == ("new.example.org", "a")
 
 
+def test_a_coordinator_may_do_without_an_archive_and_nothing_else_is_understood(tmp_path: Path) -> None:
+    server = coordinator(tmp_path / "co")
+    assert server.archive == "keep"
+    path = server.folder / "server.toml"
+    text = path.read_text()
+    path.write_text(text + 'archive = "none"\n')
+    assert ServerFile.load(server.folder).archive == "none"
+    path.write_text(text + 'archive = "some"\n')
+    with pytest.raises(ProtocolError, match="archive"):
+        ServerFile.load(server.folder)
+
+
 @pytest.mark.parametrize("name", ["ca.crt", "ca.key"])
 def test_without_its_authority_nothing_is_renewed(tmp_path: Path, name: str) -> None:
     server = coordinator(tmp_path / "co")
