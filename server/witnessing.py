@@ -58,8 +58,10 @@ class Witnesses:
             cut(path, sum(len(line) + 1 for line in whole))
 
     def show(self, site: str) -> str:
-        """What goes into the envelope of a task to a site."""
+        """What goes into the envelope of a task to a site; nothing while there is no line to cosign."""
         size, known = self._tree.size, self._known.get(site, 0)
+        if not size:
+            return ""
         self.unsure.add(site)
         at = known, size
         if at not in self._proofs:

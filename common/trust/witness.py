@@ -134,6 +134,8 @@ def witnessed(
     shown = read_shown(text)
     verify(shown.signed, origin=origin, coordinator=coordinator)
     found = shown.signed.checkpoint
+    if not found.size:
+        raise TrustError("expected a log of at least one line in the checkpoint shown, found an empty one")
     proof = () if found.size == seen.size else shown.proof
     if found.size > seen.size and shown.old != seen.size:
         raise TrustError(

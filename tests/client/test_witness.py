@@ -75,6 +75,7 @@ FORKED = [*LINES[:3], b"another line", *LINES[4:]]
 REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "a rewritten line": (lambda: shown(9, 5, lines=FORKED), "does not continue"),
     "another log of the same size": (lambda: shown(5, 5, lines=FORKED), "two different logs have 5 lines"),
+    "an empty log": (lambda: shown(0), "at least one line"),
     "a shorter log": (lambda: shown(4, 4), "rolled back"),
     "no proof": (lambda: _without_proof(shown(9, 5)), "too short"),
     "a proof from elsewhere": (lambda: shown(9, 4), "from the 5 lines that this site cosigned"),

@@ -9,17 +9,17 @@ known here raises, and so does a byte that no field holds.
 import base64
 import hashlib
 import json
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import h11
 from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2, run_pb2, runtime_pb2
 from flwr.proto.fab_pb2 import GetFabRequest
 from flwr.proto.recorddict_pb2 import ConfigRecord
 from google.protobuf.message import Message as Proto
+from tests.deployment.sealed import envelope_of
 
 HEADERS: Final[Mapping[str, str]] = {
     "host": "the port is drawn; on the executor's side that of loopback",
@@ -246,47 +246,3 @@ def object_of(content: bytes, names: Names) -> tuple[object, ...]:
             (item,) = record.items
             return kind, links, item.key, envelope_of(item.value.bytes)
     raise AssertionError(f"nothing is known of {kind}")
-
-
-def envelope_of(data: bytes) -> tuple[object, ...]:
-    """One of our envelopes: header, signature, body."""
-    line, _, rest = data.partition(b"\n")
-    header: dict[str, Any] = json.loads(line)
-    header["sender"] = "<names the hospital>"
-    header["body_digest"] = ("<a hash over noised numbers>", len(header["body_digest"]))
-    signature, body = rest[:64], rest[64:]
-    assert len(signature) == 64
-    if header.get("receipt"):
-        assert header["receipt"] == hashlib.sha256(receipt_of(body)).hexdigest()
-        header["receipt"] = "<a hash over the receipt, which is compared itself>"
-    kind = header["kind"]
-    inside = update_of(body) if kind == "update" else refusal_of(body) if kind == "declined" else (body,)
-    return tuple(sorted(header.items())), "<signature>", len(body), inside
-
-
-def update_of(body: bytes) -> tuple[object, ...]:
-    """Receipt, and safetensors of which only the numbers are left out."""
-    receipt, tensors = json.loads(receipt_of(body)), body[4 + len(receipt_of(body)) :]
-    receipt["ledger_head"] = ("<a hash over a clock and a key>", len(receipt["ledger_head"]))
-    (names,) = struct.unpack("<Q", tensors[:8])
-    numbers = tensors[8 + names :]
-    return (
-        len(receipt_of(body)),
-        tuple(sorted((key, repr(value)) for key, value in receipt.items())),
-        tensors[8 : 8 + names],
-        len(numbers),
-    )
-
-
-def receipt_of(body: bytes) -> bytes:
-    """The receipt of an update, behind its length."""
-    return body[4 : 4 + int.from_bytes(body[:4], "big")]
-
-
-def refusal_of(body: bytes) -> tuple[object, ...]:
-    """One code, and a reference of eight drawn digits."""
-    found = json.loads(body)
-    reference = found.pop("reference")
-    assert len(reference) == 8
-    int(reference, 16)
-    return tuple(sorted(found.items()))
