@@ -6,6 +6,7 @@ the log; nothing a site sends can crash or steer a round beyond its own weighted
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from wardround.common.errors import TrustError
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
@@ -15,6 +16,9 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope, open_head
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.statement import APPROVAL, read_statement
+
+LONGEST_APPROVAL: Final = 1 << 14
+"""Bytes; a real one takes about 1,500, and whatever a member sends here stays in the log for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,8 @@ def check_approval(statement: bytes, site: str, roster: Roster, protocol: StudyP
         TrustError: It is not.
         StorageError: From a newer release.
     """
+    if len(statement) > LONGEST_APPROVAL:
+        raise TrustError(f"expected an approval of at most {LONGEST_APPROVAL} bytes, found {len(statement)}")
     said = read_statement(statement, kind=APPROVAL, signer=roster.key(site), where="an approval").fields
     if (said.get("site"), said.get("protocol")) != (site, protocol.digest):
         raise TrustError(f"expected {site!r} to approve this study, found an approval of something else")

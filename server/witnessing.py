@@ -75,7 +75,7 @@ class Witnesses:
         """Take what a site's signed answer says about the log; what is not acceptable is as if it had said nothing."""
         try:
             size, line = witness.read_answer(text)
-            if line is not None and size <= self._tree.size:
+            if line is not None and 0 < size <= self._tree.size:
                 verify_cosignature(line, self._checkpoint(size).checkpoint, self._sites[site])
                 self._new.setdefault(size, []).append(line)
             self._known[site] = size

@@ -91,6 +91,7 @@ FALSE: dict[str, Callable[[], bytes]] = {
     "the coordinator's": lambda: sign_statement(KEYS["coordinator"], "approval", SAID),
     "something else": lambda: sign_statement(KEYS["north"], "witness", SAID),
     "unsigned": lambda: json.dumps(SAID).encode(),
+    "too long": lambda: sign_statement(KEYS["north"], "approval", SAID | {"code": "x" * 20_000}),
     "half of one": lambda: sign_statement(KEYS["north"], "approval", SAID)[:-9],
 }
 
