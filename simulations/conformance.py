@@ -96,7 +96,7 @@ def conform(studies: Sequence[str] = NAMES, *, step: Step = lambda *_: None) -> 
     begun = time.monotonic()
     checks: list[Check] = []
     chosen = [name for name in NAMES if name in studies]
-    with tempfile.TemporaryDirectory(prefix="wardround-conform-", dir=_memory()) as folder:
+    with tempfile.TemporaryDirectory(prefix="wardround-conform-", dir=memory_folder()) as folder:
         exam = Examination(Grounds(Path(folder), tables()))
         for number, name in enumerate(chosen):
             step(name, number, len(chosen))
@@ -108,7 +108,7 @@ def conform(studies: Sequence[str] = NAMES, *, step: Step = lambda *_: None) -> 
     return Conformance(checks=tuple(checks), complete=len(chosen) == len(NAMES), seconds=seconds)
 
 
-def _memory() -> str | None:
+def memory_folder() -> str | None:
     """A folder in memory where the system has one: hundreds of ledger entries need no disk to be lost on."""
     return str(_SHARED_MEMORY) if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
 

@@ -22,6 +22,7 @@ from wardround.simulations.conformancestudies import STUDIES
 FAULTS = [
     Fault(**entry)
     for entry in tomllib.loads((ROOT / "tests/faults/conformance.toml").read_text(encoding="utf-8"))["fault"]
+    if entry["name"].startswith("conform-")
 ]
 QUICK = ("conform-no-clipping", "conform-normaliser-follows-n")
 """Faults that `make test` plants; the others are planted by `make faults` and by the slow tests."""
