@@ -17,6 +17,7 @@ def extend(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
     _add_conform(verbs)
     _add_canary(verbs)
     _add_attack(verbs)
+    _add_secagg(verbs)
 
 
 def _add_conform(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
@@ -77,6 +78,19 @@ def _add_attack(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
     attack.add_argument("--seed", type=int, default=0, help="of everything but noise (0)")
     attack.add_argument("--json", action="store_true", help="print it as JSON")
     attack.set_defaults(run=run_attack)
+
+
+def _add_secagg(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
+    secagg = verbs.add_parser(
+        "secagg",
+        help="does the installed hospital follow a lying coordinator in a secure sum",
+        description="Put a coordinator that keeps no rule in front of the installed hospital: swapped keys, two "
+        "rosters, a short one, replays, inconsistent models, false dropouts. Then check one honest attempt from what "
+        "was sent. "
+        "Exit code 1 if the hospital goes along with anything.",
+    )
+    secagg.add_argument("--json", action="store_true", help="print it as JSON")
+    secagg.set_defaults(run=run_secagg)
 
 
 def run_conform(chosen: argparse.Namespace) -> int:
@@ -142,3 +156,14 @@ def run_attack(chosen: argparse.Namespace) -> int:
     else:
         print(f"{members} patients train, {cohort.width} inputs.\n{in_words(found)}")
     return 0
+
+
+def run_secagg(chosen: argparse.Namespace) -> int:
+    """`wardround audit secagg`."""
+    from wardround.simulations.progress import shown
+    from wardround.simulations.secsumtrial import as_json, in_words, secagg
+
+    with shown("secagg") as step:
+        found = secagg(step=step)
+    print(as_json(found) if chosen.json else in_words(found))
+    return 0 if all(trial.holds for trial in found) else 1

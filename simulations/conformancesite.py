@@ -168,7 +168,9 @@ class Grounds:
             The masked reply, and the hospital's own summand (d,): the peers, who are the auditor's, add zeros.
         """
         model, digest = to_bytes(base), parameters_digest(base)
-        sessions = [self._peer(name, site, protocol, digest, round_) for name in PEERS]
+        sessions = [
+            self.peer(name, site, protocol, digest, round_, key=self.peer_key(name)) for name in PEERS
+        ]
         rounds = (round_,)
         (ready,) = self.ask(site, protocol, OPEN, b"", base=digest, rounds=rounds)
         readies = [ready.data, *(session.ready for session in sessions)]
@@ -184,7 +186,14 @@ class Grounds:
             total += session.mask(np.zeros(length, np.uint32))
         return reply, total
 
-    def _peer(self, name: str, site: str, protocol: StudyProtocol, base: str, round_: int) -> SumSession:
+    def peer_key(self, name: str) -> SigningKey:
+        """The identity of a member that the auditor plays."""
+        return SigningKey.load(self._folders[name] / "identity.pem")
+
+    def peer(
+        self, name: str, site: str, protocol: StudyProtocol, base: str, round_: int, *, key: SigningKey
+    ) -> SumSession:
+        """A fresh session of a member that the auditor plays, honest where `name` and `key` belong together."""
         context = SumContext(
             study=protocol.study.name,
             protocol_digest=protocol.digest,
@@ -194,9 +203,8 @@ class Grounds:
             base_model=base,
             coordinator=COORDINATOR,
         )
-        key = SigningKey.load(self._folders[name] / "identity.pem")
         members = {member: self.roster.sites[member] for member in (site, *PEERS)}
-        return SumSession.open(key, name, context, approved=members, least=len(members))
+        return SumSession.open(key, name, context, approved={**members, name: key.public}, least=len(members))
 
     def _header(self, site: str, protocol: StudyProtocol, kind: str, *, base: str, round_: int) -> Header:
         return Header(

@@ -30,6 +30,8 @@ ALPHA: Final = 1e-5
 MOST_CHECKS: Final = 90
 """Checks of a whole run, at most; the run refuses to be longer."""
 
+_EXPECTED_BEYOND: Final = 15
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -95,6 +97,17 @@ def mean_p(values: Floats) -> float:
 def shape_p(values: Floats) -> float:
     """Whether values are standard normal, by the largest distance of distribution functions."""
     return float(stats.kstest(values.ravel(), "norm").pvalue)
+
+
+def tail_threshold(size: int) -> float:
+    """Beyond how many deviations 15 of `size` standard normals are expected, either side."""
+    return float(stats.norm.isf(_EXPECTED_BEYOND / (2 * size)))
+
+
+def tails_p(values: Floats) -> float:
+    """Whether as many standard normals lie far out as should: exact, two-sided; none at all is found."""
+    beyond = int((np.abs(values) > tail_threshold(values.size)).sum())
+    return rate_p(beyond, values.size, _EXPECTED_BEYOND / values.size)
 
 
 def repeats_p(values: Floats) -> float:

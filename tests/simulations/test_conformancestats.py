@@ -20,6 +20,8 @@ from wardround.simulations.conformancestats import (
     repeats_p,
     scale_p,
     shape_p,
+    tail_threshold,
+    tails_p,
 )
 
 Draw = Callable[[np.random.Generator], float]
@@ -45,6 +47,7 @@ NULL: dict[str, Draw] = {
     "scale": lambda rng: scale_p(float((normals(rng, 500) ** 2).sum()), 500),
     "mean": lambda rng: mean_p(normals(rng, 500)),
     "shape": lambda rng: shape_p(normals(rng, 500)),
+    "tails": lambda rng: tails_p(normals(rng, 5000)),
     "repeats": lambda rng: repeats_p(normals(rng, 2000)),
     "between": lambda rng: between_p(normals(rng, 15, 2000)),
     "bound": lambda rng: bound_p(float(np.linalg.norm(normals(rng, 50) * 0.1 + np.eye(50)[0])), 1.0, 0.1, 50),
@@ -102,6 +105,13 @@ def test_two_releases_with_one_noise_are_found_among_many() -> None:
 def test_uniform_noise_of_the_right_variance_is_found() -> None:
     rng = np.random.default_rng(3)
     assert shape_p(rng.uniform(-np.sqrt(3), np.sqrt(3), 20_000)) < ALPHA
+
+
+def test_noise_that_is_cut_off_is_found() -> None:
+    values = normals(np.random.default_rng(3), 230_400)
+    assert tail_threshold(values.size) == pytest.approx(4.0, abs=0.01)
+    assert tails_p(values) > ALPHA
+    assert tails_p(np.clip(values, -3.99, 3.99)) < ALPHA
 
 
 def test_a_shifted_mean_is_found() -> None:
