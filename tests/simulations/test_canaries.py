@@ -1,5 +1,6 @@
 """Bounds from canaries: equal to a reference implementation's, never valid by luck, and right on the real mechanism."""
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from wardround import cli
 from wardround.client.cohort import build_cohort
 from wardround.client.training import LocalTrainer
 from wardround.common.learning.features import FeaturePath
@@ -189,3 +191,25 @@ def test_twenty_seeds_stay_within_the_claim(epsilon: float) -> None:
     claim = Claim(epsilon=epsilon)
     for seed in range(int(os.environ.get("WARDROUND_CANARY_SEEDS", "20"))):
         check_sound(audit(claim, observed_at_the_trainer(claim, seed)))
+
+
+def test_the_command_audits_the_installed_hospital(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "audit",
+        "canary",
+        "--epsilon",
+        "8",
+        "--steps",
+        "10",
+        "--canaries",
+        "40",
+        "--level",
+        "0.001",
+        "--json",
+    ]
+    assert cli.main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["refuted"] == "no"
+    assert found["mechanism"]["low"] < 8 < found["mechanism"]["high"]
+    assert found["noise"]["low"] < 1 < found["noise"]["high"]
+    assert found["sensitivity"]["value"] == pytest.approx(1.0, abs=0.01)
