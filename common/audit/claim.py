@@ -78,7 +78,7 @@ def promised(protocol: StudyProtocol) -> Sequence[tuple[str, str]]:
     noise = [
         ("noise multiplier", f"{terms.noise_multiplier:g}, over a clipping norm of {terms.clipping_norm:g}"),
         ("sampling", "full batch" if terms.sample_rate == 1 else f"Poisson, rate {terms.sample_rate:g}"),
-        ("releases", f"{protocol.federation.rounds} rounds, {steps} noisy steps in each, at most "
+        ("releases", f"{protocol.federation.rounds} rounds, noisy steps in each: {steps}; at most "
          f"{protocol.federation.attempts} attempts per round"),
     ]  # fmt: skip
     return [
