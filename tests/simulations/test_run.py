@@ -167,8 +167,8 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         run_plan(chosen, tmp_path / "a" / "run", step=stopping_after(2))
     assert not (tmp_path / "a" / "run" / "results.json").exists()
-    resumed = run_plan(chosen, tmp_path / "a" / "run")
-    assert resumed == run_plan(whole, tmp_path / "b" / "run")
+    resumed, through = run_plan(chosen, tmp_path / "a" / "run"), run_plan(whole, tmp_path / "b" / "run")
+    assert resumed.to_json() == through.to_json()  # as text: what is not measured equals itself there
     assert same(model_of(tmp_path / "a" / "run"), model_of(tmp_path / "b" / "run"))
 
 
