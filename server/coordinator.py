@@ -117,7 +117,12 @@ class Coordinator:
     def seal(
         self, receiver: str, kind: str, body: bytes, round_: int, attempt: int, base_model: str
     ) -> bytes:
-        """A signed envelope to one site, or to `EVERYONE`; a task and the end show the site the log's checkpoint."""
+        """A signed envelope to one site, or to `EVERYONE`.
+
+        The end shows the site the log's checkpoint, and so does each task of a private study. Without privacy no claim
+        rests on a single round, and what the sites cosign at the end covers them all.
+        """
+        shows = kind == FINISH or (kind == TASK and self.study.protocol.private)
         fields = Header(
             kind=kind,
             study=self.study.protocol.study.name,
@@ -128,7 +133,7 @@ class Coordinator:
             sender=self.roster.coordinator,
             receiver=receiver,
             base_model=base_model,
-            log=self._witnesses.show(receiver) if kind in (TASK, FINISH) else "",
+            log=self._witnesses.show(receiver) if shows else "",
         )
         is_model = kind == TASK and not self.study.protocol.joint
         return seal(self._key, fields, body, body_digest=base_model if is_model else "")

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.studies import RUN, WIDTH, keys_and_roster, small_coordinator, small_protocol
+from tests.studies import RUN, WIDTH, keys_and_roster, private_protocol, small_coordinator, small_protocol
 
 from wardround.common.errors import StorageError, TrustError
-from wardround.common.learning.exchange import FINISHED, NO_MODEL, PRESENT, TASK, Receipt
+from wardround.common.learning.exchange import FINISH, FINISHED, NO_MODEL, PRESENT, TASK, Receipt
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
 from wardround.common.learning.study import RoundTask
+from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Header, open_envelope, seal
 from wardround.common.trust.merkle import Tree
 from wardround.common.trust.studylog import read_log
@@ -160,13 +161,22 @@ def test_what_it_seals_opens_as_what_it_says(tmp_path: Path) -> None:
         sender="coordinator",
         receiver="south",
         base_model=parameters_digest(initial(PROTOCOL, WIDTH)),
-        log=envelope.header.log,
     )
+    assert envelope.body == to_bytes(task.base)
+
+
+@pytest.mark.parametrize(
+    ("study", "kind"), [(PROTOCOL, FINISH), (private_protocol(), TASK), (private_protocol(), FINISH)]
+)
+def test_the_end_and_each_task_of_a_private_study_show_the_log(
+    tmp_path: Path, study: StudyProtocol, kind: str
+) -> None:
+    coordinator = small_coordinator(tmp_path, study, KEYS["coordinator"], ROSTER)
+    sealed = coordinator.seal("south", kind, b"", 1, 1, NO_MODEL)
     lines = (tmp_path / LOG).read_bytes().splitlines()
-    shown = read_shown(envelope.header.log)
+    shown = read_shown(open_envelope(sealed, ROSTER).header.log)
     assert (shown.old, shown.proof) == (0, ())
     assert (shown.signed.checkpoint.size, shown.signed.checkpoint.root) == (2, Tree(lines).root())
-    assert envelope.body == to_bytes(task.base)
 
 
 ANSWER = Header(

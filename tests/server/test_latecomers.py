@@ -10,12 +10,13 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from tests.cosigning import cosigned
 from tests.rogues import NAMES, QUICK, federation
-from tests.studies import roster_of
+from tests.studies import private_protocol, roster_of
 
 from wardround.client.app import client_app
 from wardround.common.errors import StudyError
 from wardround.common.learning.exchange import Receipt
 from wardround.common.learning.parameters import to_bytes
+from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.trust.studylog import read_log
 from wardround.server.admission import Admitted
 from wardround.server.app import server_app
@@ -27,6 +28,7 @@ from wardround.simulations.grid import InlineGrid
 
 PATIENT = replace(QUICK, sites=0.3, quorum=60.0)
 SOUTH = 12  # its node
+NOISE = private_protocol().privacy
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -68,12 +70,12 @@ class Seen(Watch):
         return self.coordinator.study.progress.rounds
 
 
-def four_rounds(root: Path) -> Federation:
+def four_rounds(root: Path, privacy: PrivacyTerms | None = None) -> Federation:
     """Three sites, four rounds, and a quorum of one."""
     made = federation(root)
     protocol = made.protocol
     longer = replace(protocol, federation=replace(protocol.federation, rounds=4))
-    return replace(made, protocol=longer)
+    return replace(made, protocol=longer if privacy is None else longer.with_privacy(privacy))
 
 
 Nodes = Callable[[Seen], Iterable[int]]
@@ -117,7 +119,7 @@ def witnesses(made: Federation) -> list[set[str]]:
 
 
 def test_a_quorum_begins_after_the_limit_and_a_late_site_joins_at_the_next_round(tmp_path: Path) -> None:
-    made = four_rounds(tmp_path)
+    made = four_rounds(tmp_path, NOISE)
     seen = play(made, away=lambda seen: [SOUTH] if seen.done < 1 else [])
     rounds = made.protocol.federation.rounds
     assert said_of(made, "south") == ["not asked: it was not there", *["counted"] * (rounds - 1)]
@@ -128,7 +130,7 @@ def test_a_quorum_begins_after_the_limit_and_a_late_site_joins_at_the_next_round
 
 
 def test_whoever_goes_is_not_waited_for_and_comes_back(tmp_path: Path) -> None:
-    made = four_rounds(tmp_path)
+    made = four_rounds(tmp_path, NOISE)
     play(made, away=lambda seen: [SOUTH] if seen.done == 1 else [])
     assert said_of(made, "south")[:3] == ["counted", "not asked: it was not there", "counted"]
     everybody = set(NAMES)
