@@ -50,7 +50,7 @@ def _register_approve(commands: "_Groups[argparse.ArgumentParser]") -> None:
         "--digest",
         default="",
         metavar="HEX",
-        help="approve the bundle that was reviewed on another computer: the first 16 or more digits of its digest",
+        help="approve the bundle that was reviewed on another computer: its whole digest",
     )
     approve.add_argument(
         "--again", action="store_true", help="run a finished study once more, on top of what it spent"

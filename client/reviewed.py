@@ -5,7 +5,6 @@ who reviews on another computer names the digest that stands in the review.
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,6 @@ from wardround.common.formats import canonical, check_header, digest, header
 REVIEWED: Final = "reviewed.json"
 _FORMAT, _VERSION = "wardround-reviewed", 1
 _KEPT: Final = 100  # digests; the oldest are forgotten
-_DIGEST: Final = re.compile(r"[0-9a-f]{16,64}")
 
 
 def note_reviewed(site: Path, data: bytes) -> None:
@@ -36,17 +34,18 @@ def check_reviewed(site: Path, data: bytes, *, named: str = "") -> None:
     Args:
         site: The site's folder.
         data: The bundle.
-        named: The digest, or at least its first 16 digits, of a bundle that was reviewed elsewhere; empty for none.
+        named: The whole digest of a bundle that was reviewed elsewhere; empty for none. Of half of it the coordinator
+            could make two bundles that agree.
 
     Raises:
         UsageError: It is not the bundle that was named; or none was named, and it was not reviewed here.
     """
     found = digest(data)
     if named:
-        if not (_DIGEST.fullmatch(named) and found.startswith(named)):
+        if found != named:
             raise UsageError(
                 f"expected the bundle {named}, found {found}",
-                advice="review this one, or get the one that was reviewed; a digest has 16 to 64 digits, 0-9 a-f",
+                advice="review this one, or get the one that was reviewed; a digest has 64 digits, 0-9 a-f",
             )
     elif found not in _reviewed(site):
         raise UsageError(
