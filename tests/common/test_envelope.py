@@ -59,6 +59,8 @@ OTHER: dict[str, Any] = {
     "sender": "north",
     "receiver": "north",
     "base_model": digest(b"another model"),
+    "receipt": digest(b"another receipt"),
+    "log": "another log",
 }
 
 
