@@ -34,7 +34,7 @@ class Case:
         protocol: As in the bundle; that the log is about it is a check of its own.
         entries: All lines, verified.
         named: Number of a line -> the roster from there on, as the log names it.
-        rosters: The same; in the last one the auditor's keys stand where there are any.
+        rosters: The same, with the auditor's keys in each of them where there are any.
     """
 
     evidence: Evidence
@@ -121,7 +121,7 @@ def open_case(evidence: Evidence, keys: OwnKeys) -> Case:
     named = {entry.seq + 1: roster_of(entry) for entry in entries if entry.kind == "roster"}
     if not named:
         raise TrustError(f"no line of {LOG} holds a roster that its coordinator signed")
-    rosters = {**named, max(named): keys.ring(named[max(named)])}
+    rosters = {line: keys.ring(roster) for line, roster in named.items()}
     return Case(
         evidence=evidence, keys=keys, protocol=protocol, entries=entries, named=named, rosters=rosters
     )

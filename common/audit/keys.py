@@ -24,6 +24,7 @@ from wardround.common.trust.sealed import read_json, read_sent
 
 _PEM: Final = b"-----BEGIN"
 _CLAIM: Final = "the record was written by the parties whose keys you hold"
+_PRESENT: Final = "every party whose key you hold is in this record"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +52,24 @@ class OwnKeys:
         )
 
     def judge(self, rosters: Mapping[int, Roster]) -> Iterator[Finding]:
-        """Who of the log's last roster is who the auditor thinks, and who had another key before.
+        """Who of the log's last roster is who the auditor thinks, who is missing, and who had another key before.
+
+        A key that was honestly replaced is refuted too: whoever brings only the new one cannot tell it from a forgery.
 
         Args:
             rosters: Number of a line -> the roster from there on, as the log names it.
         """
         roster = rosters[max(rosters)]
         yield from self._judge(roster)
+        for name in sorted(self.keys.keys() - {roster.coordinator, *roster.sites}):
+            found = "no such party in its last roster"
+            yield refuted(_PRESENT, expected="this party", found=found, where=name, severity="serious")
         for line, before in rosters.items():
             for name, key in {before.coordinator: before.coordinator_key, **before.sites}.items():
                 own = self.keys.get(name)
                 if own is not None and own != key and before is not roster:
-                    why = f"from line {line} on this party had key {key.short}, which you did not bring"
-                    yield not_checkable(_CLAIM, why=why, where=name)
+                    found = f"key {key.short} from line {line} on"
+                    yield refuted(_CLAIM, expected=f"key {own.short}", found=found, where=name)
 
     def _judge(self, roster: Roster) -> Iterator[Finding]:
         parties = {roster.coordinator: roster.coordinator_key, **roster.sites}

@@ -107,7 +107,8 @@ def cover(case: Case) -> Covered:
     """
     tree = Tree(entry.line for entry in case.entries)
     keys = {key: name for roster in case.rosters.values() for name, key in roster.sites.items()}
-    notes = [*_notes(case, CHECKPOINTS, keys), *_notes(case, COSIGNATURES, ())]
+    parties = {*keys, *(key for roster in case.named.values() for key in roster.sites.values())}
+    notes = [*_notes(case, CHECKPOINTS, parties), *_notes(case, COSIGNATURES, ())]
     for note in notes:
         _check_root(note, tree)
     newest = sorted(notes, key=lambda note: -note.checkpoint.size)[:_NEWEST]
@@ -117,7 +118,8 @@ def cover(case: Case) -> Covered:
             note, origin=_origin(case), coordinator=case.roster.coordinator_key, cosigners=keys
         ):
             site = next(name for key, name in keys.items() if key.fingerprint == fingerprint)
-            sites[site] = max(sites.get(site, 0), note.checkpoint.size)
+            if site in case.roster.sites:  # whoever is not in the last roster has no vote
+                sites[site] = max(sites.get(site, 0), note.checkpoint.size)
     return Covered(notes=len(notes), signed=len(newest), sites=sites)
 
 

@@ -1,0 +1,84 @@
+"""The auditor's own keys decide in every line: a roster that the coordinator wrote proves nothing about who is who."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+from tests.auditing import NAMES, Record, finished, judged
+from tests.studies import private_protocol
+
+from wardround.common.audit.verdicts import Finding
+from wardround.common.trust.identity import Roster, SigningKey
+from wardround.common.trust.sealed import layout
+
+WROTE = "the record was written by the parties whose keys you hold"
+PRESENT = "every party whose key you hold is in this record"
+QUORUM = "a quorum of sites verified and cosigned the log up to its result"
+WORDS = "each site signed what the log says of its updates and charges"
+
+
+@cache
+def record() -> Record:
+    """An honest record, made once per process."""
+    return finished(Path(mkdtemp(prefix="audit-keys-")), private_protocol(rounds=2))
+
+
+def roster(sites: Mapping[str, SigningKey]) -> Roster:
+    """A roster of the record's coordinator and some sites."""
+    return Roster(
+        coordinator="coordinator",
+        coordinator_key=record().keys["coordinator"].public,
+        sites={name: key.public for name, key in sites.items()},
+    )
+
+
+def invented(true: Roster) -> Record:
+    """The record as if the coordinator had invented its sites, and named the true ones once all was done."""
+    end = record().at("finish")
+    lines = (*record().lines[:end], ("roster", true.to_dict()), record().lines[end])
+    kept = ("ledgers", "approvals", "witness")
+    files = {name: data for name, data in record().files.items() if not name.startswith(kept)}
+    results = json.loads(files["results.json"])
+    results["keys"] = {
+        name: true.sites[name].fingerprint if name in true.sites else old
+        for name, old in results["keys"].items()
+    }
+    files |= {"roster.json": layout(true.to_dict()), "results.json": json.dumps(results).encode()}
+    return replace(record(), lines=lines, files=files, sizes=tuple(range(3, end + 1)))
+
+
+def audited(told: Record, own: Roster, folder: Path) -> list[Finding]:
+    """All findings of an auditor with own keys."""
+    keys = folder / "own.json"
+    keys.write_bytes(layout(own.to_dict()))
+    return judged(told.hand_over(folder / "bundle"), keys)
+
+
+def verdicts(findings: list[Finding], claim: str) -> dict[str, str]:
+    """Where -> verdict on a claim."""
+    return {one.where: one.verdict for one in findings if one.claim == claim}
+
+
+def test_sites_that_the_coordinator_invented_and_renamed_at_the_end_are_found(tmp_path: Path) -> None:
+    true = roster({name: SigningKey.generate() for name in NAMES})
+    findings = audited(invented(true), true, tmp_path)
+    refuted = {one.claim for one in findings if one.verdict == "refuted"}
+    assert {WROTE, QUORUM, WORDS} <= refuted
+
+
+def test_sites_that_are_not_in_the_last_roster_make_no_quorum(tmp_path: Path) -> None:
+    true = roster({name: SigningKey.generate() for name in ("east", "centre", "harbour")})
+    findings = audited(invented(true), true, tmp_path)
+    assert "refuted" in verdicts(findings, QUORUM).values()
+
+
+def test_a_party_whose_key_the_auditor_holds_and_that_the_record_does_not_name_is_reported(
+    tmp_path: Path,
+) -> None:
+    keys = {name: record().keys[name] for name in NAMES}
+    findings = audited(record(), roster({**keys, "east": SigningKey.generate()}), tmp_path)
+    assert verdicts(findings, PRESENT) == {"east": "refuted"}
+    assert verdicts(audited(record(), roster(keys), tmp_path), PRESENT) == {}
