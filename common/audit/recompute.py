@@ -33,6 +33,9 @@ ABOVE: Final = 0.02
 _HOPELESS: Final = 40.0
 """mu above which epsilon passes 800: no loss distribution is computed, which would take gigabytes."""
 
+_MOST_SAMPLED: Final = 1_000_000
+"""Releases of sampled batches beyond which a hostile file could keep an auditor waiting for ever."""
+
 _AGREE: Final = 1e-2  # closed form and privacy loss distribution, relative or absolute
 _INTERVALS: Final = ((1e-2, 100.0), (1e-3, 20.0), (1e-4, 0.0))  # grid, and the epsilon up to which to refine
 
@@ -71,7 +74,8 @@ def recompute(
 
     Raises:
         UsageError: delta is out of range.
-        PrivacyError: The two ways of computing it disagree, or there is hardly any noise on sampled batches.
+        PrivacyError: The two ways of computing it disagree, there is hardly any noise on sampled batches, or the
+            numbers are beyond what can be computed.
 
     Example:
         >>> found = recompute([GaussianSteps(noise_multiplier=10.0, sample_rate=1.0, steps=30)], 1e-5)
@@ -83,7 +87,13 @@ def recompute(
     listed = list(events)
     if any(isinstance(event, NonPrivate) for event in listed):
         return Recomputed(pld=math.inf, closed=math.inf)
-    return _recompute(_grouped(listed, left), float(delta), relation)
+    try:
+        return _recompute(_grouped(listed, left), float(delta), relation)
+    except (ArithmeticError, ValueError, MemoryError):
+        raise PrivacyError(
+            "the noise or the number of releases is beyond what can be computed",
+            advice="treat what was released as not private",
+        ) from None
 
 
 def fits(claimed: float, found: float) -> bool:
@@ -114,6 +124,8 @@ def _grouped(events: list[DpEvent], left: int | None) -> Groups:
 def _recompute(groups: Groups, delta: float, relation: Relation) -> Recomputed:
     if not groups:
         return Recomputed(pld=0.0, closed=0.0)
+    if sum(steps for _, q, steps in groups if q != 1) > _MOST_SAMPLED:
+        raise PrivacyError(f"more than {_MOST_SAMPLED} releases of sampled batches are not composed")
     closed = _closed(groups, delta, relation) if all(q == 1 for _, q, _ in groups) else None
     if math.sqrt(math.fsum(steps / z**2 for z, _, steps in groups)) > _HOPELESS:
         return _hopeless(closed)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.audit.case import Case
-from wardround.common.audit.evidence import ARCHIVE, MODEL
+from wardround.common.audit.evidence import ARCHIVE, MODEL, RESULTS
 from wardround.common.audit.lines import Attempt
 from wardround.common.audit.modelcheck import released_parameters
 from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
@@ -56,7 +56,7 @@ def check_models(case: Case) -> Iterator[Finding]:
         StorageError: A file cannot be read.
     """
     if MODEL not in case.evidence.files:
-        yield not_checkable(_RELEASED, why=f"there is no {MODEL}")
+        yield from _no_model(case)
         return
     try:
         released = released_parameters(case)
@@ -70,6 +70,17 @@ def check_models(case: Case) -> Iterator[Finding]:
     yield _first(case, first)
     ended = yield from _rounds(case, Progress(parameters=first))
     yield _released(case, released, ended)
+
+
+def _no_model(case: Case) -> Iterator[Finding]:
+    """Without the model's file its width is unknown, and so is where the first round began."""
+    why = f"there is no {MODEL}"
+    if case.of_kind("finish") and (RESULTS in case.evidence.files or case.evidence.below(ARCHIVE)):
+        yield refuted(_RELEASED, expected=f"{MODEL}, as the study is finished", found="none", where=MODEL)
+    else:
+        yield not_checkable(_RELEASED, why=why)
+    yield not_checkable(_FIRST, why=why)
+    yield not_checkable(_RESULTS, why=why)
 
 
 def _first(case: Case, first: Parameters) -> Finding:

@@ -15,7 +15,8 @@ from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import RESULTS
 from wardround.common.audit.recompute import fits, recompute
 from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
-from wardround.common.errors import StorageError, TrustError, WardroundError
+from wardround.common.checks import not_negative
+from wardround.common.errors import StorageError, TrustError, UsageError, WardroundError
 from wardround.common.formats import check_header
 from wardround.common.learning.study import quorum_of
 from wardround.common.privacy.coalitions import observers
@@ -198,5 +199,9 @@ def _number(value: object) -> float:
     if value is None:
         return math.inf
     if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            not_negative(epsilon=value)
+        except UsageError as error:
+            raise StorageError(str(error)) from None
         return float(value)
     raise StorageError("expected epsilon as a number, or null for none")

@@ -37,6 +37,17 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
 )
 """What is claimed where a check cannot be made at all -> the check."""
 
+UNREADABLE: Final = (
+    WardroundError,
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+)
+"""What hostile bytes may end in; any of them is a finding, not the end of an audit."""
+
 
 def verify(folders: tuple[Path, ...], keys: tuple[Path, ...] = ()) -> tuple[Case | None, list[Finding]]:
     """Judge every claim of a study.
@@ -57,13 +68,13 @@ def verify(folders: tuple[Path, ...], keys: tuple[Path, ...] = ()) -> tuple[Case
     own = read_keys(keys, bundles=folders)
     try:
         case = open_case(evidence, own)
-    except WardroundError as error:
+    except UNREADABLE as error:
         return None, [*evidence.findings, *_broken(error)]
     return case, [*evidence.findings, *_findings(case)]
 
 
-def _broken(error: WardroundError) -> Iterator[Finding]:
-    yield refuted(_SIGNED, expected="such a log", found=str(error), where=LOG)
+def _broken(error: Exception) -> Iterator[Finding]:
+    yield refuted(_SIGNED, expected="such a log", found=_shown(error), where=LOG)
     for claim, _ in CHECKS:
         yield not_checkable(claim, why="the log cannot be relied on")
 
@@ -80,8 +91,13 @@ def guarded(claim: str, check: Check, case: Case) -> Iterator[Finding]:
     """A check whose own failure is a finding: nothing in a bundle may end an audit."""
     try:
         yield from check(case)
-    except WardroundError as error:
-        yield refuted(claim, expected="lines and files that can be read", found=str(error))
+    except UNREADABLE as error:
+        yield refuted(claim, expected="lines and files that can be read", found=_shown(error))
+
+
+def _shown(error: Exception) -> str:
+    known = isinstance(error, WardroundError)
+    return str(error) if known else f"what could not be read: {type(error).__name__}"
 
 
 def no_log_shows(case: Case) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from wardround.common.formats import check_header
 FORMAT: Final = "wardround-model"
 VERSION: Final = 1
 
+_UNREADABLE: Final = (RecursionError, TypeError, AttributeError, KeyError)  # deep facts, or types NumPy lacks
+
 
 def read_model_file(file: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     """Facts and arrays of a model's file; the layers are those arrays whose names begin with `model.`.
@@ -24,7 +26,7 @@ def read_model_file(file: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         with safe_open(str(file), framework="numpy") as found:
             facts = json.loads((found.metadata() or {}).get("wardround", "{}"))
             arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, *_UNREADABLE):
         facts = None
     if not isinstance(facts, dict):
         raise StorageError(f"{file} is not a readable model", advice="give the model.safetensors of a run")
