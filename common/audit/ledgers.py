@@ -7,7 +7,7 @@ does not know means that the log lost an attempt.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import LEDGERS, Evidence
 from wardround.common.audit.lines import Attempt, SiteWord
 from wardround.common.audit.recompute import recompute
-from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
+from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.errors import PrivacyError, TrustError, WardroundError
 from wardround.common.privacy.events import DpEvent, encode, times
 from wardround.common.trust.identity import PublicKey
@@ -38,11 +38,13 @@ class OwnLedger:
 
     Attributes:
         site: Whose.
-        entries: All of them.
+        entries: All of them; of a copy without its head, all up to the last of the copy.
+        whole: Whether its head is there, which shows that nothing after the last entry was left out.
     """
 
     site: str
     entries: tuple[Entry, ...]
+    whole: bool = False
 
     @property
     def pool(self) -> str:
@@ -107,7 +109,7 @@ def open_ledger(evidence: Evidence, name: str, keys: Mapping[str, PublicKey]) ->
     head = evidence.files.get(f"{name.removesuffix('.jsonl')}.head.json")
     if head is not None:
         check_head(list(ledger.entries), read_head(head, keys[ledger.site]), name)
-    return ledger
+    return replace(ledger, whole=head is not None)
 
 
 def ledger_at(path: Path, keys: Mapping[str, PublicKey]) -> OwnLedger:
@@ -145,7 +147,15 @@ def _agrees(case: Case, ledger: OwnLedger) -> Finding:
     except TrustError as error:
         expected = "the same charges in both"
         return refuted(_AGREES, expected=expected, found=str(error), where=ledger.site)
-    return confirmed(_AGREES, found=f"{known} charges of this study", where=ledger.site)
+    return _holds(ledger, _AGREES, f"{known} charges of this study")
+
+
+def _holds(ledger: OwnLedger, claim: str, found: str) -> Finding:
+    """Confirmed of a ledger with its head; of a copy without, what came later is the hospital's word."""
+    if ledger.whole:
+        return confirmed(claim, found=found, where=ledger.site)
+    last = ledger.entries[-1]
+    return attested(claim, found=f"{found}, up to entry {last.seq} of {last.time}", where=ledger.site)
 
 
 def _check_charges(case: Case, ledger: OwnLedger) -> int:
@@ -223,7 +233,7 @@ def _lifetime(ledger: OwnLedger, delta: float) -> Finding:
         shown = lifetime(spent, delta)
     except PrivacyError as error:
         return not_checkable(claim, why=str(error), where=ledger.site)
-    return confirmed(claim, found=f"{shown} at delta {delta:g}", where=ledger.site)
+    return _holds(ledger, claim, f"{shown} at delta {delta:g}")
 
 
 def lifetime(events: list[DpEvent], delta: float) -> str:

@@ -50,7 +50,7 @@ class Finding:
     def __post_init__(self) -> None:
         """Cut what is too long to read, and take control characters out: the text may come from a hostile file."""
         for name in ("claim", "expected", "found", "where"):
-            object.__setattr__(self, name, _plain(getattr(self, name)))
+            object.__setattr__(self, name, plain(getattr(self, name)))
 
 
 def confirmed(claim: str, *, found: str = "", where: str = "") -> Finding:
@@ -125,6 +125,7 @@ def _lines(one: Finding) -> Iterable[str]:
         yield f"{'':<20}  {one.found}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text that may come from a hostile file, without control characters and not too long to read."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."

@@ -105,8 +105,9 @@ def run_epsilon(arguments: argparse.Namespace) -> int:
 
 def _study_text(case: "Case") -> Iterator[str]:
     from wardround.common.audit.claim import NOT_COVERED, assumptions, epsilon_rows, promised
+    from wardround.common.audit.verdicts import plain
 
-    yield f"{case.protocol.study.name}: {case.protocol.study.question}"
+    yield plain(f"{case.protocol.study.name}: {case.protocol.study.question}")
     for name, words in promised(case.protocol):
         yield f"  {name:<17} {words}"
     yield "Epsilon, recomputed (in brackets: replace one patient)"
@@ -137,10 +138,11 @@ def _study_json(case: "Case") -> dict[str, object]:
 
 def _ledger_text(ledger: "OwnLedger", delta: float) -> Iterator[str]:
     from wardround.common.audit.ledgers import lifetime
+    from wardround.common.audit.verdicts import plain
 
     yield f"{ledger.site}, patient pool {ledger.pool!r}, {len(ledger.entries)} entries"
     for study, releases in _releases(ledger).items():
-        yield f"  {study}: {releases} releases"
+        yield plain(f"  {study}: {releases} releases")
     yield f"  lifetime: {lifetime(ledger.spent(), delta)} at delta {delta:g}"
 
 

@@ -5,9 +5,11 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
 from tests.auditing import Record, finished, judged, ledger_of, refuted
 from tests.studies import private_protocol
 
+from wardround.cli import main
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.trust.ledger import read_ledger
 from wardround.common.trust.ledgerline import Entry, write_entry
@@ -62,6 +64,32 @@ def test_a_charge_that_the_log_lost_is_found(tmp_path: Path) -> None:
     short = record().without(record().at("round", 1))
     found = refuted(short.hand_over(tmp_path / "bundle"))
     assert "the ledger charged round 2 attempt 1, which the log does not have" in found[AGREES]
+
+
+def test_of_a_ledger_without_its_head_nothing_is_confirmed_beyond_its_last_entry(tmp_path: Path) -> None:
+    bare = record().with_file(ledger_of("north").replace(".jsonl", ".head.json"), None)
+    found = [one for one in judged(bare.hand_over(tmp_path / "bundle")) if one.where == "north"]
+    said = [one for one in found if one.claim == AGREES or "over their lifetime" in one.claim]
+    assert [one.verdict for one in said] == ["attested by the site"] * 2
+    assert all("up to entry" in one.found for one in said)
+
+
+def test_the_name_of_a_study_in_a_ledger_cannot_paint_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = entries(tmp_path / "ledger")
+    event = {"kind": "gaussian-steps", "noise_multiplier": "9.0", "sample_rate": "1.0", "steps": 1}
+    hostile = {"study": "\x1b[2Jx", "protocol": "cd" * 32, "event": event, "releases": 1}
+    last = write_entry(
+        record().keys["north"], before=kept[-1], kind="reserve", time=kept[-1].time, payload=hostile
+    )
+    with (tmp_path / "ledger").open("ab") as file:
+        file.write(last.line + b"\n")
+    (tmp_path / "north.pem").write_bytes(record().keys["north"].public.pem())
+    main(["audit", "epsilon", str(tmp_path / "ledger"), "--keys", str(tmp_path / "north.pem")])
+    out = capsys.readouterr().out
+    assert "[2Jx" in out
+    assert "\x1b" not in out
 
 
 def test_a_ledger_of_nobody_in_the_study_is_refuted(tmp_path: Path) -> None:
