@@ -12,11 +12,11 @@ from typing import Final
 
 from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import LOG, WITNESS
-from wardround.common.audit.verdicts import Finding, confirmed, refuted
+from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning.study import quorum_of
 from wardround.common.trust.checkpoint import SignedCheckpoint, origin, verify
-from wardround.common.trust.checkpointfile import CHECKPOINTS, COSIGNATURES, read_line
+from wardround.common.trust.checkpointfile import CHECKPOINTS, COSIGNATURES, merged, read_line
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.ledgerfile import split
 from wardround.common.trust.merkle import Tree
@@ -71,7 +71,9 @@ def _remembered(case: Case) -> Iterator[Finding]:
         except WardroundError as error:
             yield refuted(_MEMORY, expected="the statement of a site", found=str(error), where=name)
             continue
-        if size > tree.size or tree.root(size).hex() != root:
+        if size == 0:
+            yield not_checkable(_MEMORY, why="the site says that it had cosigned nothing", where=site)
+        elif size > tree.size or tree.root(size).hex() != root:
             expected = f"these {tree.size} lines or their beginning"
             yield refuted(_MEMORY, expected=expected, found=f"another log of {size} lines", where=site)
         else:
@@ -111,7 +113,11 @@ def cover(case: Case) -> Covered:
     notes = [*_notes(case, CHECKPOINTS, parties), *_notes(case, COSIGNATURES, ())]
     for note in notes:
         _check_root(note, tree)
-    newest = sorted(notes, key=lambda note: -note.checkpoint.size)[:_NEWEST]
+        if note.checkpoint.origin != _origin(case):
+            raise TrustError(f"a checkpoint of {note.checkpoint.origin!r:.120}, which is another log")
+    # A cosignature that came alone, e.g. of a witness, has the coordinator's line beside it in the other file.
+    whole = merged(notes).values()
+    newest = sorted(whole, key=lambda note: -note.checkpoint.size)[:_NEWEST]
     sites: dict[str, int] = {}
     for note in newest:
         for fingerprint in verify(
@@ -120,7 +126,7 @@ def cover(case: Case) -> Covered:
             site = next(name for key, name in keys.items() if key.fingerprint == fingerprint)
             if site in case.roster.sites:  # whoever is not in the last roster has no vote
                 sites[site] = max(sites.get(site, 0), note.checkpoint.size)
-    return Covered(notes=len(notes), signed=len(newest), sites=sites)
+    return Covered(notes=len(whole), signed=len(newest), sites=sites)
 
 
 def _check_root(note: SignedCheckpoint, tree: Tree) -> None:

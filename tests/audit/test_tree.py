@@ -11,7 +11,8 @@ from tests.studies import private_protocol
 
 from wardround.common.audit.bundling import file_name
 from wardround.common.trust.checkpoint import cosign
-from wardround.common.trust.checkpointfile import checkpoint_line, read_line
+from wardround.common.trust.checkpointfile import CHECKPOINTS, COSIGNATURES, HEAD, checkpoint_line, read_line
+from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.merkle import Tree
 from wardround.common.trust.statement import sign_statement
 
@@ -103,6 +104,21 @@ def test_a_hospitals_own_memory_of_the_log_is_compared(tmp_path: Path) -> None:
     assert (found.verdict, found.found) == ("confirmed", "4 lines")
     for size, other in ((4, "0" * 64), (5, root), (4000, root)):
         assert "another log" in refuted(with_memory(size, other).hand_over(tmp_path / "bundle"))[MEMORY]
+
+
+def test_a_hospital_that_cosigned_nothing_confirms_nothing(tmp_path: Path) -> None:
+    findings = judged(with_memory(0, Tree(()).root(0).hex()).hand_over(tmp_path / "bundle"))
+    (found,) = (one for one in findings if one.claim == MEMORY and one.where == "north")
+    assert found.verdict == "not checkable"
+
+
+def test_a_cosignature_of_an_outside_witness_refutes_nothing(tmp_path: Path) -> None:
+    bundle = record().hand_over(tmp_path / "bundle")
+    last = read_line((bundle / CHECKPOINTS).read_bytes().splitlines()[-1], where="a test")
+    assert last is not None
+    alone = replace(last, signatures=(cosign(SigningKey.generate(), last.checkpoint, time=NOW),))
+    (bundle / COSIGNATURES).write_bytes(HEAD + b"\n" + checkpoint_line(alone) + b"\n")
+    assert refuted(with_manifest(bundle, record().protocol)) == {}
 
 
 def test_a_memory_that_another_site_signed_is_refuted(tmp_path: Path) -> None:
