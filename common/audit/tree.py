@@ -159,8 +159,13 @@ def _quorum(case: Case, covered: Covered) -> Finding:
     needed = max((e.seq + 1 for e in case.entries if e.kind in ("round", "void", "result")), default=1)
     sizes = sorted(covered.sites.values(), reverse=True)
     most = sizes[quorum - 1] if len(sizes) >= quorum else 0
-    names = ", ".join(sorted(site for site, size in covered.sites.items() if size >= needed))
+    cosigners = sorted(site for site, size in covered.sites.items() if size >= needed)
+    names = ", ".join(cosigners)
     if most < needed:
         found = f"{quorum} sites cosigned {most} lines; all {needed}: {names or 'nobody'}"
         return refuted(_QUORUM, expected=f"{quorum} sites over {needed} lines", found=found, where=LOG)
+    own = sum(site in case.keys.keys for site in cosigners)
+    if own < quorum:
+        why = f"{needed} lines, by {names}; you brought the keys of {own} of them, a quorum is {quorum}"
+        return not_checkable(_QUORUM, why=why)
     return confirmed(_QUORUM, found=f"{needed} lines, by {names}")

@@ -4,7 +4,7 @@ The coordinator writes the log, but it cannot write these: a head is signed by t
 model, the body that it sealed and the receipt of what it charged.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from wardround.common.audit.case import Case
@@ -45,7 +45,7 @@ def check_words(case: Case) -> Iterator[Finding]:
 
 
 def _own(case: Case) -> Iterator[Finding]:
-    signed, unsigned = 0, 0
+    unsigned, signed = 0, Counter[str]()
     for attempt in case.attempts:
         for site, word in attempt.sites.items():
             if not word.charged:
@@ -53,7 +53,7 @@ def _own(case: Case) -> Iterator[Finding]:
             if not word.head:
                 unsigned += 1
                 continue
-            signed += 1
+            signed[site] += 1
             try:
                 _check_head(case, attempt, site, word)
             except TrustError as error:
@@ -62,9 +62,19 @@ def _own(case: Case) -> Iterator[Finding]:
                 return
     if unsigned:
         yield refuted(_OWN, expected="a signed head beside each receipt", found=f"{unsigned} without")
-    elif signed:
-        yield confirmed(_OWN, found=f"{signed} signed heads")
     else:
+        yield from _signed(case, signed)
+
+
+def _signed(case: Case, signed: Counter[str]) -> Iterator[Finding]:
+    """Only under a key that the auditor brought is a signature known to be the site's own."""
+    if own := sum(number for site, number in signed.items() if site in case.keys.keys):
+        yield confirmed(_OWN, found=f"{own} signed heads")
+    if others := sorted(signed.keys() - case.keys.keys.keys()):
+        number = sum(signed[site] for site in others)
+        why = f"{number} heads fit the keys that the bundle names; you brought none of {', '.join(others)}"
+        yield not_checkable(_OWN, why=why)
+    if not signed:
         yield not_checkable(_OWN, why="no site is said to have sent anything")
 
 

@@ -21,6 +21,8 @@ from wardround.common.trust.studylog import LogEntry
 LINES = 10_000
 SITE = "north"
 
+SIGNED = "each site signed what the log says of its updates and charges"
+
 
 def long_log(folder: Path) -> Path:
     """A bundle whose log has thousands of rounds, each with the signed head of a site."""
@@ -72,11 +74,8 @@ def test_ten_thousand_lines_are_verified_in_ten_seconds(tmp_path: Path) -> None:
     took = time.process_time() - began
     assert case is not None
     assert len(case.entries) == LINES
-    confirmed = {one.claim: one.found for one in findings if one.verdict == "confirmed"}
-    assert (
-        confirmed["each site signed what the log says of its updates and charges"]
-        == f"{LINES - 2} signed heads"
-    )
+    (signed,) = (one for one in findings if one.claim == SIGNED)
+    assert f"{LINES - 2} heads fit the keys that the bundle names" in signed.found
     assert took < 10
 
 

@@ -82,3 +82,15 @@ def test_a_party_whose_key_the_auditor_holds_and_that_the_record_does_not_name_i
     findings = audited(record(), roster({**keys, "east": SigningKey.generate()}), tmp_path)
     assert verdicts(findings, PRESENT) == {"east": "refuted"}
     assert verdicts(audited(record(), roster(keys), tmp_path), PRESENT) == {}
+
+
+def test_what_is_signed_under_keys_that_only_the_bundle_names_is_not_confirmed(tmp_path: Path) -> None:
+    claims = {QUORUM, WORDS}
+    findings = [one for one in judged(record().hand_over(tmp_path / "none")) if one.claim in claims]
+    assert [one.verdict for one in findings] == ["not checkable", "not checkable"]
+    own = roster({"north": record().keys["north"]})
+    some = [one for one in audited(record(), own, tmp_path) if one.claim in claims]
+    assert [one.verdict for one in some] == ["not checkable", "confirmed", "not checkable"]
+    keys = roster({name: record().keys[name] for name in NAMES})
+    every = [one for one in audited(record(), keys, tmp_path) if one.claim in claims]
+    assert [one.verdict for one in every] == ["confirmed", "confirmed"]

@@ -79,8 +79,9 @@ def test_a_cosignature_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_honest_log_names_its_cosigners(tmp_path: Path) -> None:
-    findings = judged(record().hand_over(tmp_path / "bundle"))
-    (found,) = (one for one in findings if one.claim == QUORUM)
+    bundle, keys = record().hand_over(tmp_path / "bundle"), tmp_path / "roster.json"
+    keys.write_bytes((bundle / "roster.json").read_bytes())
+    (found,) = (one for one in judged(bundle, keys) if one.claim == QUORUM)
     assert (found.verdict, found.found) == (
         "confirmed",
         f"{len(record().lines) - 1} lines, by north, south, west",
