@@ -1,8 +1,8 @@
 r"""What coordinator and site tell each other about a study's log: the checkpoint that is shown, and its cosignature.
 
-A task carries what C2SP calls an add-checkpoint request: the size that this site cosigned last, the consistency proof
-from there, and the coordinator's signed checkpoint (see `checkpoint`). The reply carries the size that was cosigned now
-and the cosignature; the answer to a roll call only the size, 0 if none:
+A task of a private study, and the end of any, carries what C2SP calls an add-checkpoint request: the size that this
+site cosigned last, the consistency proof from there, and the coordinator's signed checkpoint (see `checkpoint`). The
+reply carries the size that was cosigned now and the cosignature; the answer to a roll call only the size, 0 if none:
 
     old 20                                          24
     base64 of a hash, one a line                    — 9f86d0... Y29zaWduYXR1cmU...
