@@ -5,6 +5,7 @@ Verified against flwr 1.41.
 
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,17 +22,20 @@ from flwr.proto.runtime_pb2 import (
 )
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.run import Run
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from wardround.common.errors import StudyError
 from wardround.common.flower.internals_calls import Patience, link_client
 from wardround.common.flower.internals_pull import Parcel
 from wardround.common.flower.places import LinkPlace
 
 _SERVER_TASK: Final = "flwr-serverapp"
 _UNSENT: Final = "unsent-"
+_TRIES: Final = 5  # of a message whose parts the SuperLink does not take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +109,28 @@ class SteadyGrid(HttpGrid):
         return [self._push(message) for message in messages]
 
     def _push(self, message: Message) -> str:
-        (identifier,) = super().push_messages([message])
-        if identifier:
+        if identifier := self._announced(message):
             return identifier
         identifier = f"{_UNSENT}{uuid.uuid4()}"
         message.metadata.__dict__["_message_id"] = identifier
         error = Error(code=ErrorCode.NODE_UNAVAILABLE, reason="not taken by the SuperLink")
         self._unsent[identifier] = Message(error, reply_to=message)
         return identifier
+
+    def _announced(self, message: Message) -> str:
+        """The message's name; empty if its node is unknown.
+
+        A SuperLink that dies between a message's announcement and its last part has forgotten, when it is back,
+        which parts it waited for, or that it has the last one. Announced again, it asks for what it lacks.
+        """
+        for _ in range(_TRIES):
+            with suppress(ObjectPushError):
+                (identifier,) = super().push_messages([message])
+                return identifier
+        raise StudyError(
+            f"the SuperLink did not keep what it was sent, {_TRIES} times",
+            advice="see its log: its disk may be full. Then repeat the same command to resume the study",
+        )
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """What has arrived whole by now, of those asked for, one by one; waits for no upload."""

@@ -12,7 +12,7 @@ import pytest
 from flwr.app import Context, Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
-from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
 from flwr.proto.runtime_pb2 import PushAppMessagesRequest
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_object import (
@@ -25,6 +25,7 @@ from flwr.supernode import fleet_http_connection
 from flwr.supernode import start_client_internal as worker
 from tests.flowerline import Line, ask, certificates, end, line, until
 
+from wardround.common.errors import StudyError
 from wardround.common.flower.internals_grid import SteadyGrid
 from wardround.common.flower.internals_node import steady_invoker
 from wardround.common.flower.records import pack, unpack
@@ -86,6 +87,53 @@ def test_half_a_message_holds_nobody_up_once_its_run_has_ended(tmp_path: Path) -
         own.executor("north")
         killed_in_the_middle(own, first)
         own.serve(second)
+
+
+@pytest.mark.parametrize(
+    "kept", [False, True], ids=["before a part arrives", "before it says that a part arrived"]
+)
+def test_a_superlink_that_dies_while_it_is_sent_a_message_ends_no_study(tmp_path: Path, kept: bool) -> None:
+    def main(grid: Grid, context: Context) -> None:
+        assert isinstance(grid, SteadyGrid)
+        (node,) = grid.get_node_ids()
+        stock = grid._runtime_client.PushObject
+
+        def interrupted(request: PushObjectRequest) -> PushObjectResponse:
+            if links:
+                if kept:
+                    stock(request)
+                end(links.pop(), signal.SIGKILL)
+                own.link()
+            return stock(request)
+
+        grid._runtime_client.PushObject = interrupted  # type: ignore[method-assign]
+        first = list(grid.push_messages([Message(pack(b"echo abc"), node, "train")]))
+        assert first[0]
+        assert not links
+        grid._runtime_client.PushObject = stock  # type: ignore[method-assign]
+        # The killed SuperLink may have handed the message to a SuperNode that never got the answer: a reminder's work.
+        assert unpack(ask(grid, node, b"echo def").content) == b"fed"
+
+    with line(tmp_path) as own:
+        links = [own.link()]
+        own.node("north")
+        own.executor("north")
+        own.serve(main)
+
+
+def test_a_superlink_that_never_keeps_a_message_is_given_up_with_advice(tmp_path: Path) -> None:
+    def main(grid: Grid, context: Context) -> None:
+        assert isinstance(grid, SteadyGrid)
+        (node,) = grid.get_node_ids()
+        grid._runtime_client.PushObject = lambda request: PushObjectResponse(stored=False)  # type: ignore
+        with pytest.raises(StudyError, match="did not keep what it was sent") as refused:
+            grid.push_messages([Message(pack(b"echo abc"), node, "train")])
+        assert "resume" in str(refused.value.advice)
+
+    with line(tmp_path) as own:
+        own.link()
+        own.node("north")
+        own.serve(main)
 
 
 def test_flowers_signal_for_a_run_that_ended_passes_its_own_cleaning_up() -> None:
