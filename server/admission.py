@@ -10,7 +10,7 @@ from typing import Final
 
 from wardround.common.errors import TrustError
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
-from wardround.common.learning.parameters import Parameters, check_like
+from wardround.common.learning.parameters import Parameters, check_update
 from wardround.common.learning.study import RoundTask
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope, open_head
@@ -82,7 +82,7 @@ def admit(
         receipt, update = unpack_update(envelope.body)
         check_receipt(receipt, envelope.header, protocol)
         return Admitted(
-            update=check_like(update, task.base),
+            update=check_update(update, task.base),
             receipt=receipt,
             sha256=envelope.body_digest,
             head=head_of(reply),

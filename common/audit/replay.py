@@ -30,6 +30,7 @@ from wardround.common.learning.firstmodel import initial
 from wardround.common.learning.parameters import (
     Parameters,
     check_like,
+    check_update,
     from_bytes,
     parameters_digest,
     to_vector,
@@ -153,7 +154,7 @@ def _update(case: Case, base: Parameters, one: Attempt, site: str) -> Parameters
     receipt, update = unpack_update(envelope.body)
     if receipt.event != word.event:
         raise TrustError(f"the archived reply of {site!r} charges another event than the log shows")
-    return check_like(update, base)
+    return check_update(update, base)
 
 
 def _sum(case: Case, base: Parameters, one: Attempt) -> NDArray[np.uint32]:

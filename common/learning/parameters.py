@@ -113,6 +113,23 @@ def check_like(
     return {name: found[name] for name in expected}
 
 
+def check_update(
+    update: Mapping[str, NDArray[np.float32]], base: Mapping[str, NDArray[np.float32]]
+) -> Parameters:
+    """Refuse an update after which its own site would refuse the model.
+
+    Guarantees:
+        What `check_like` guarantees, of the update and of `base + update`: no mean of admitted updates drives the
+        model to where every site declines it, so one member cannot stall a study unnamed.
+
+    Raises:
+        TrustError: Naming the layer; never showing values.
+    """
+    found = check_like(update, base)
+    check_like({name: base[name] + array for name, array in found.items()}, base)
+    return found
+
+
 def to_vector(
     parameters: Mapping[str, NDArray[np.float32]], out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:

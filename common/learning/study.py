@@ -12,11 +12,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wardround.common.errors import StudyError
+from wardround.common.errors import StudyError, TrustError
 from wardround.common.learning.aggregation import combine
 from wardround.common.learning.oneshot import noise_ridge, solve
 from wardround.common.learning.optimisers import ServerState, Vector, server_step, with_tail
-from wardround.common.learning.parameters import Parameters, from_vector, parameters_digest, to_vector
+from wardround.common.learning.parameters import (
+    Parameters,
+    check_like,
+    from_vector,
+    parameters_digest,
+    to_vector,
+)
 from wardround.common.learning.statistics import size
 from wardround.common.privacy.jointnoise import grid_of
 from wardround.common.study.protocol import StudyProtocol
@@ -114,10 +120,22 @@ class Study:
         self.progress = replace(self.progress, attempts=self.progress.attempts + 1)
 
     def advance(self, combined: Vector) -> None:
-        """End a round with one combined update (d,), which the server's optimiser applies."""
+        """End a round with one combined update (d,), which the server's optimiser applies.
+
+        Raises:
+            StudyError: The model left the range that sites accept. Each admitted update stayed in it, so the
+                optimiser went too far.
+        """
         base = self.progress.parameters
         vector, state = server_step(self.protocol.federation, to_vector(base), combined, self.progress.state)
-        self.replace_model(from_vector(vector, base), state)
+        try:
+            model = check_like(from_vector(vector, base), base)
+        except TrustError as error:
+            raise StudyError(
+                f"round {self.progress.rounds + 1} diverged: {error}",
+                advice="publish a protocol with a smaller server_learning_rate or learning_rate, or more clipping",
+            ) from error
+        self.replace_model(model, state)
 
     def advance_by_sum(self, total: Vector, sites: Sequence[str]) -> None:
         """End a round with an opened secure sum (d,) over `sites`, noise included.

@@ -52,6 +52,17 @@ def test_below_quorum_the_attempt_is_void_and_the_model_stays() -> None:
     assert after.base_model == before.base_model
 
 
+@pytest.mark.parametrize("step", [1e3, float("nan")], ids=["beyond what sites accept", "no number"])
+def test_a_model_that_diverges_is_named_and_not_handed_out(step: float) -> None:
+    study = started(small_protocol())
+    before = study.progress
+    combined = to_vector(constant(study, step)).astype(np.float64) * 100
+    with pytest.raises(StudyError, match=r"round 1 diverged: layer .* exceeds 10000") as refused:
+        study.advance(combined)
+    assert "learning_rate" in str(refused.value.advice)
+    assert study.progress is before
+
+
 def test_a_round_that_uses_up_its_attempts_ends_the_study() -> None:
     study = started(small_protocol(attempts=2))
     study.close({})

@@ -10,7 +10,7 @@ from tests.studies import RUN, WIDTH, keys_and_roster, private_protocol, small_p
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, pack_update, refusal
 from wardround.common.learning.models import initial
-from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
+from wardround.common.learning.parameters import LARGEST, Parameters, parameters_digest, to_bytes
 from wardround.common.learning.study import RoundTask
 from wardround.common.privacy.events import DpEvent, GaussianSteps, encode
 from wardround.common.study.protocol import StudyProtocol
@@ -66,6 +66,20 @@ def test_numbers_that_are_not_finite_or_absurd_are_refused(bad: float) -> None:
     update = {name: array.copy() for name, array in BASE.items()}
     update["output.weight"][0, 1] = bad
     assert "not finite or exceeds" in reason(judged(content=body(update)))
+
+
+def test_an_update_after_which_every_site_would_decline_is_refused_by_name() -> None:
+    far = {name: np.full_like(array, LARGEST) for name, array in BASE.items()}
+    task = replace(TASK, base=far)
+    update = {name: np.full_like(array, 10.0) for name, array in BASE.items()}
+    data = seal(KEYS["north"], HEADER, body(update))
+    verdict = admit(data, sender="north", task=task, run=RUN, protocol=PROTOCOL, roster=ROSTER)
+    assert "exceeds 10000" in reason(verdict)
+    back = {name: -array for name, array in update.items()}
+    data = seal(KEYS["north"], HEADER, body(back))
+    assert isinstance(
+        admit(data, sender="north", task=task, run=RUN, protocol=PROTOCOL, roster=ROSTER), Admitted
+    )
 
 
 def test_a_wrong_shape_is_refused() -> None:
