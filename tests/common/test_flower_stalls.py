@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import httpx
 import pytest
@@ -96,14 +97,15 @@ def test_a_superlink_that_dies_while_it_is_sent_a_message_ends_no_study(tmp_path
     def main(grid: Grid, context: Context) -> None:
         assert isinstance(grid, SteadyGrid)
         (node,) = grid.get_node_ids()
-        stock = grid._runtime_client.PushObject
+        stock, one_of_several_threads = grid._runtime_client.PushObject, Lock()
 
         def interrupted(request: PushObjectRequest) -> PushObjectResponse:
-            if links:
-                if kept:
-                    stock(request)
-                end(links.pop(), signal.SIGKILL)
-                own.link()
+            with one_of_several_threads:
+                if links:
+                    if kept:
+                        stock(request)
+                    end(links.pop(), signal.SIGKILL)
+                    own.link()
             return stock(request)
 
         grid._runtime_client.PushObject = interrupted  # type: ignore[method-assign]
