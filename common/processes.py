@@ -25,7 +25,7 @@ from wardround.common.processfile import ProcessState, Standing, born, write_sta
 from wardround.common.processlogs import Keep, RotatingLog, alarming, every_line
 
 STEADY: Final = 60.0  # seconds after which a process counts as well, and the next death as its first
-DEATHS: Final = 8  # in a row, each before that time: then it is given up
+DEATHS: Final = 8  # in a row, each before that time (and all before, or all after, it was ready): given up
 FIRST_PAUSE: Final = 1.0  # seconds before the first restart; doubled every time
 LONGEST_PAUSE: Final = 30.0  # seconds
 JITTER: Final = 0.25  # of a pause, so that hospitals do not come back all at once
@@ -86,7 +86,8 @@ class Runner:
         self._jitter = jitter
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
-        self._deaths, self._started = 0, 0.0
+        self._started, self._worked = 0.0, False
+        self._false_starts, self._short_lives = 0, 0
         # These are written by the reader's thread too; of a life that said nothing wrong, the end is the error.
         self._alarm, self._calm, self._announced = "", True, False
         self._next_start, self._next_glance = 0.0, 0.0
@@ -132,7 +133,7 @@ class Runner:
 
     def _start(self, now: float) -> None:
         self._started = self._next_glance = now
-        self._calm, self._announced = True, not self.program.announces
+        self._worked, self._calm, self._announced = False, True, not self.program.announces
         try:
             process = self._process = subprocess.Popen(  # noqa: S603  (our own command)
                 list(self.program.command),
@@ -156,24 +157,39 @@ class Runner:
     def _ended(self, how: str, now: float) -> None:
         self._read_rest()
         self._process = None
-        self._deaths = 1 if now - self._started >= STEADY else self._deaths + 1
+        deaths = self._counted(now - self._started)
         if self._calm:
             self._alarm = f"it ended {how}"
         self.state = replace(self.state, state="waiting", pid=0, ready=False)
-        if self._deaths >= DEATHS:
+        if deaths >= DEATHS:
             raise StudyError(
-                f"{self.program.name} ended {self._deaths} times in a row soon after its start, the last time {how};"
+                f"{self.program.name} ended {deaths} times in a row soon after its start, the last time {how};"
                 f" its last error: {self._alarm}",
                 advice=f"see {self._log.path}, and `wardround doctor DIR`",
             )
-        pause = pause_after(self._deaths, self._jitter)
+        pause = pause_after(deaths, self._jitter)
         self._next_start = now + pause
         self._say(f"{self.program.name} ended {how}; it is started again in {pause:.0f} s")
+
+    def _counted(self, seconds: float) -> int:
+        """Deaths in a row, this one included, after a life of so many seconds.
+
+        Lives that ended before they were ready are counted apart: for a minute a SuperLink refuses a SuperNode
+        that was killed, and two kills soon after one another must not add up to a hospital that is given up.
+        """
+        if seconds >= STEADY:
+            self._false_starts, self._short_lives = 0, 1
+        elif self._worked:
+            self._false_starts, self._short_lives = 0, self._short_lives + 1
+        else:
+            self._false_starts += 1
+        return max(self._false_starts, self._short_lives)
 
     def _glance(self, pid: int, now: float) -> None:
         ready = self._announced and self.program.ready(pid)
         if ready != self.state.ready:
             self._say(f"{self.program.name} is {'ready' if ready else 'not ready any more'}")
+        self._worked |= ready
         self.state = replace(self.state, ready=ready, state="running" if ready else self.state.state)
         self._next_glance = now + _GLANCE[ready]
 

@@ -168,6 +168,29 @@ def test_deaths_after_a_steady_life_are_not_counted_together(
     stage.run(lambda: until(lambda: stage.supervisor.standing.processes[0].restarts >= 3))
 
 
+REFUSED_FOR_A_WHILE = """
+import pathlib, sys, time
+lives, sign = map(pathlib.Path, sys.argv[1:])
+life = len(lives.read_text()) + 1 if lives.exists() else 1
+lives.write_text("x" * life)
+if life in (2, 3, 5, 6):
+    sys.exit("refused")
+sign.touch()
+time.sleep(0.7 if life < 7 else 60)
+sign.unlink()
+"""
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_is_refused_for_a_while_after_each_of_two_kills_is_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "DEATHS", 4)
+    lives, sign = tmp_path / "lives", tmp_path / "ready"
+    stage = Stage(tmp_path, program("node", REFUSED_FOR_A_WHILE, lives, sign, ready=lambda _: sign.exists()))
+    stage.run(lambda: until(lambda: lives.exists() and lives.read_text() == "x" * 7 and stage.ready()))
+
+
 @pytest.mark.usefixtures("hasty")
 def test_what_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "PATIENCE", 0.3)
