@@ -23,11 +23,11 @@ from wardround.common.trust.identity import Roster
 from wardround.common.trust.sealed import layout
 from wardround.common.trust.studylog import LogEntry, read_own_log
 from wardround.server.archive import ARCHIVE, ENVELOPE, MESSAGES, MODELS, moment_name
+from wardround.server.cardfacts import MODEL, RESULTS
 from wardround.server.coordinator import LOG
 from wardround.server.outcome import outcome_of
 from wardround.server.running import FEDERATION, RUN, published
 from wardround.server.serverfile import ServerFile
-from wardround.server.studyrun import MODEL, RESULTS
 
 _ROSTER: Final = "roster.json"
 

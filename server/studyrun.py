@@ -4,6 +4,7 @@ study.toml (and loadings)   the protocol as it was published
 model.safetensors           the model with its public preprocessing
 study-log.jsonl             who answered what, signed line by line
 report.md                   the same as results.json, to be read
+model-card.json, .html      the model card, from all of the above
 results.json                written last: its presence means that the study is complete
 
 Nothing here was computed on a patient, other than the model through the protocol's mechanism.
@@ -19,13 +20,12 @@ from wardround.common.errors import StudyError
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.bundle import STUDY, Bundle
 from wardround.common.trust.studylog import read_own_log
+from wardround.server.cardfacts import MODEL, RESULTS, write_model_card
 from wardround.server.coordinator import LOG
 from wardround.server.outcome import outcome_of
 from wardround.server.studyreport import page
 
-MODEL: Final = "model.safetensors"
 REPORT: Final = "report.md"
-RESULTS: Final = "results.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,4 +76,6 @@ def keep(run: StudyRun, bundle: Bundle, model: ReleasedModel) -> None:
     model.save(run.path / MODEL)
     write_atomic(run.path / LOG, run.log.read_bytes())
     write_atomic(run.path / REPORT, page(outcome).encode())
-    write_atomic(run.results, (json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n").encode())
+    results = (json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n").encode()
+    write_model_card(results, model, run.path)
+    write_atomic(run.results, results)

@@ -17,10 +17,12 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     _register_simulate(subparsers)
     report = subparsers.add_parser(
         "report",
-        help="write report.html of a finished run again",
-        description="Nothing is trained or measured again: the page is a view of results.json.",
+        help="write report and model card of a finished run again",
+        description="Nothing is trained or measured again: report.html is a view of results.json, and the model card "
+        "(model-card.json, model-card.html) of results, protocol and model. Of a study between hospitals only the "
+        "card is written: its report.md stays.",
     )
-    report.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run")
+    report.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run or study")
     report.set_defaults(run=_report)
     bench = subparsers.add_parser(
         "bench",
@@ -113,14 +115,22 @@ def _demo(chosen: argparse.Namespace) -> int:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from wardround.common.study.reader import load
+    from wardround.common.card.page import PAGE_NAME
+    from wardround.common.learning.released import ReleasedModel
+    from wardround.server import cardfacts as deployed
+    from wardround.simulations.cardfacts import write_model_card
     from wardround.simulations.report import write_report
     from wardround.simulations.results import Results
     from wardround.simulations.runfolder import open_run
 
-    run = open_run(chosen.folder)
-    path = write_report(Results.load(run.results), load(run.protocol), run.path)
-    print(f"Report: {path}")
+    if deployed.is_deployed(chosen.folder):
+        deployed.rewrite(chosen.folder)
+    else:
+        run = open_run(chosen.folder)
+        results, model = Results.load(run.results), ReleasedModel.load(run.model)
+        print(f"Report: {write_report(results, model.protocol, run.path)}")
+        write_model_card(results, model, run.path)
+    print(f"Model card: {chosen.folder / PAGE_NAME}")
     return 0
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from wardround.common import wording
 from wardround.common.durable import write_atomic
 from wardround.simulations import verdicts
 from wardround.simulations.observers import EVERYBODY_ELSE
@@ -125,16 +126,16 @@ def _section(runs: Sequence[Run], found: Tradeoff | None, folder: Path) -> Secti
     sites = tuple(dict.fromkeys(site for results, _, _ in runs for site in results.sites))
 
     def values(model: str) -> tuple[str, ...]:
-        return tuple(verdicts.number(first.value(model.format(site), site, metric)) for site in sites)
+        return tuple(wording.number(first.value(model.format(site), site, metric)) for site in sites)
 
     return Section(
         study=first.study,
-        metric=verdicts.METRIC_NAMES.get(metric, ""),
-        meaning=verdicts.METRIC_MEANINGS.get(metric, ""),
+        metric=wording.METRIC_NAMES.get(metric, ""),
+        meaning=wording.METRIC_MEANINGS.get(metric, ""),
         sites=sites,
         own=values("local:{}"),
         pooled=values("pooled"),
-        pooled_all=verdicts.number(first.value("pooled", "all", metric)),
+        pooled_all=wording.number(first.value("pooled", "all", metric)),
         lines=tuple(_line(run, sites, metric, folder) for run in runs),
         price=_price(found) if found else "",
     )
@@ -150,7 +151,7 @@ def _line(run: Run, sites: Sequence[str], metric: str, folder: Path) -> Line:
         privacy=_privacy(results),
         summary=verdicts.summary(in_order(results, metric)),
         cells=tuple(_cell(gains.get(site)) for site in sites),
-        joint_all=verdicts.number(results.value("federated", "all", metric)),
+        joint_all=wording.number(results.value("federated", "all", metric)),
     )
 
 
@@ -163,10 +164,10 @@ def _privacy(results: Results) -> str:
 
 def _cell(row: GainRow | None) -> Cell:
     if row is None:
-        return Cell(joint=verdicts.NOTHING, difference="", word="unknown", symbol="")
+        return Cell(joint=wording.NOTHING, difference="", word="unknown", symbol="")
     word = verdicts.gain_of(row).word
     return Cell(
-        joint=verdicts.number(row.federated),
+        joint=wording.number(row.federated),
         difference=difference(row),
         word=word,
         symbol=verdicts.SYMBOLS[word],
@@ -175,21 +176,21 @@ def _cell(row: GainRow | None) -> Cell:
 
 def _price(found: Tradeoff) -> str:
     """The picture of one study in a sentence."""
-    name = verdicts.METRIC_NAMES[found.metric]
+    name = wording.METRIC_NAMES[found.metric]
     by_mechanism = {
         mechanism: list(points) for mechanism, points in groupby(found.points, key=lambda p: p.mechanism)
     }
     reached = "; ".join(_reached(mechanism, points) for mechanism, points in by_mechanism.items())
     return (
-        f"At the average hospital the joint model reaches {name} {verdicts.number(found.unprotected.value)} without "
-        f"privacy, and every hospital's own model {verdicts.number(found.own.value)}. "
+        f"At the average hospital the joint model reaches {name} {wording.number(found.unprotected.value)} without "
+        f"privacy, and every hospital's own model {wording.number(found.own.value)}. "
         f"The joint model reaches {reached}."
     )
 
 
 def _reached(mechanism: str, points: Sequence[Point]) -> str:
     said: Mapping[str, str] = {
-        "values": _listed([verdicts.number(point.estimate.value) for point in points]),
+        "values": _listed([wording.number(point.estimate.value) for point in points]),
         "epsilons": _listed([f"{point.epsilon:.2g}" for point in points]),
     }
     return f"{said['values']} with {NAMES[mechanism]} at epsilon {said['epsilons']}"

@@ -13,10 +13,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wardround.common.wording import METRIC_NAMES, interval, number
 from wardround.simulations.evidencerows import BinRow, GapRow, NetBenefitRow
 from wardround.simulations.plots import COLOURS, INK, QUIET, STYLE, svg
 from wardround.simulations.resultrows import SubgroupRow
-from wardround.simulations.verdicts import METRIC_NAMES, interval, number
 
 _R = TypeVar("_R", BinRow, NetBenefitRow)
 

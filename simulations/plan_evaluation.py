@@ -29,8 +29,8 @@ from wardround.common.privacy.excess import noise_ratio
 from wardround.common.privacy.plan import PlanTerms
 from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.wording import METRIC_NAMES
 from wardround.simulations.study_plan import Option
-from wardround.simulations.verdicts import METRIC_NAMES
 
 IMAGINED: Final = 5
 REPLICATES: Final = 200

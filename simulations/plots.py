@@ -19,9 +19,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wardround.common.wording import METRIC_NAMES, interval, number, signed
 from wardround.simulations.privacy_words import stated
 from wardround.simulations.resultrows import CapRow, CurveRow, EpsilonRow, GainRow
-from wardround.simulations.verdicts import MANY, METRIC_NAMES, gain_of, interval, number, signed
+from wardround.simulations.verdicts import MANY, gain_of
 
 INK: Final = "#1f2933"
 QUIET: Final = "#66727f"

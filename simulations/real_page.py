@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from wardround.common.wording import METRIC_NAMES
 from wardround.simulations.published_table import table
 from wardround.simulations.real_cases import Case
 from wardround.simulations.resultrows import EvaluationRow
 from wardround.simulations.results import Results
-from wardround.simulations.verdicts import METRIC_NAMES, gain_of
+from wardround.simulations.verdicts import gain_of
 
 HEAD: Final = """# Real cohorts, from raw file to report
 

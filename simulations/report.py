@@ -14,6 +14,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from wardround.common import wording
 from wardround.common.durable import write_atomic
 from wardround.common.page import STYLE
 from wardround.common.study.protocol import StudyProtocol
@@ -78,7 +79,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": verdicts.number, "stated": stated, "small": small}
+    made.filters |= {"number": wording.number, "stated": stated, "small": small}
     return made
 
 
@@ -119,15 +120,15 @@ def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
         "summary": verdicts.summary(gains),
         "answers": [item for item in answers if not many or item.word in ("better", "worse")],
         "folded": [item for item in answers if many and item.word not in ("better", "worse")],
-        "metric": verdicts.METRIC_NAMES.get(metric, ""),
-        "metric_meaning": verdicts.METRIC_MEANINGS.get(metric, ""),
+        "metric": wording.METRIC_NAMES.get(metric, ""),
+        "metric_meaning": wording.METRIC_MEANINGS.get(metric, ""),
         "lines": [_line(site, results) for site in results.sites],
         "all_line": {name: results.value(name, "all", metric) for name in ("federated", "pooled")},
         "left_one_out": any(row.model.startswith("federated-without:") for row in results.evaluation),
         "other_gains": [row for row in results.gains if row.metric != metric],
-        "names": verdicts.METRIC_NAMES,
+        "names": wording.METRIC_NAMES,
         "difference": difference,
-        "interval": verdicts.interval,
+        "interval": wording.interval,
         "terms": terms(results, protocol),
         "meaning": meaning(results),
         "protected": PROTECTED if results.training_private else (),
@@ -174,16 +175,16 @@ def answer(row: GainRow, results: Results) -> Answer:
 
 def difference(row: GainRow) -> str:
     """A difference with its interval, in the metric's own sign."""
-    return f"{verdicts.signed(row.difference)} {verdicts.interval(row.low, row.high)}"
+    return f"{wording.signed(row.difference)} {wording.interval(row.low, row.high)}"
 
 
 def _line(site: str, results: Results) -> SiteLine:
     metric = results.primary
     row = next((r for r in results.gains if (r.site, r.metric) == (site, metric)), None)
-    held_out = next((str(c.held_out) for c in results.cohorts if c.site == site), verdicts.NOTHING)
+    held_out = next((str(c.held_out) for c in results.cohorts if c.site == site), wording.NOTHING)
 
     def value(model: str) -> str:
-        return verdicts.number(results.value(model, site, metric))
+        return wording.number(results.value(model, site, metric))
 
     return SiteLine(
         site=site,
@@ -192,8 +193,8 @@ def _line(site: str, results: Results) -> SiteLine:
         own=value(f"local:{site}"),
         pooled=value("pooled"),
         unseen=value(f"federated-without:{site}"),
-        difference=difference(row) if row else verdicts.NOTHING,
-        chance=f"{row.probability_better:.0%}" if row else verdicts.NOTHING,
+        difference=difference(row) if row else wording.NOTHING,
+        chance=f"{row.probability_better:.0%}" if row else wording.NOTHING,
     )
 
 
@@ -204,7 +205,7 @@ def _epsilons(site: str, results: Results) -> EpsilonLine:
     ]
 
     def cell(name: str) -> str:
-        added, replaced = (stated(values[name]) if name in values else verdicts.NOTHING for values in both)
+        added, replaced = (stated(values[name]) if name in values else wording.NOTHING for values in both)
         return added if added == replaced or not both[1] else f"{added} ({replaced})"
 
     return EpsilonLine(site=site, cells=tuple(cell(name) for name, _ in adversaries(results)))

@@ -9,7 +9,8 @@ from typing import Final
 
 from markupsafe import Markup
 
-from wardround.simulations import evidence_plots, verdicts
+from wardround.common import wording
+from wardround.simulations import evidence_plots
 from wardround.simulations.evaluation import ALL
 from wardround.simulations.evidence_plots import TOO_FEW
 from wardround.simulations.evidencerows import BinRow, CalibrationRow, NetBenefitRow
@@ -86,7 +87,7 @@ def evidence(results: Results) -> Evidence:
     bins = tuple(row for row in results.calibration_bins if not row.group)
     benefits = tuple(row for row in results.net_benefit if not row.group)
     lines = list(_group_lines(results))
-    leading = verdicts.METRIC_NAMES.get(results.primary, "")
+    leading = wording.METRIC_NAMES.get(results.primary, "")
     rows = [row for row in results.calibration if row.measure in MEASURES]
     return Evidence(
         groups=tuple(line for line in lines if line.metric == leading),
@@ -100,7 +101,7 @@ def evidence(results: Results) -> Evidence:
         bins=bins,
         bins_picture=Markup(evidence_plots.calibration(bins)) if bins else "",  # noqa: S704 - names are escaped there
         benefits=_benefits(results.net_benefit),
-        thresholds=tuple(verdicts.number(each) for each in SHOWN_THRESHOLDS),
+        thresholds=tuple(wording.number(each) for each in SHOWN_THRESHOLDS),
         benefits_picture=Markup(evidence_plots.decisions(benefits)) if benefits else "",  # noqa: S704
     )
 
@@ -123,9 +124,9 @@ def _group_lines(results: Results) -> Iterable[GroupLine]:
         yield GroupLine(
             group=f"{row.column}: {row.group}",
             patients=row.patients,
-            metric=verdicts.METRIC_NAMES[row.metric],
+            metric=wording.METRIC_NAMES[row.metric],
             value=_stated(row.value, row.low, row.high),
-            gap=f"{verdicts.signed(gap.difference)} {verdicts.interval(gap.low, gap.high)}"
+            gap=f"{wording.signed(gap.difference)} {wording.interval(gap.low, gap.high)}"
             if gap and told
             else "",
             verdict=VERDICTS[word] if gap or not told else "",
@@ -140,12 +141,12 @@ def _worst(results: Results) -> Iterable[str]:
             left = f"; {row.too_few} others have {TOO_FEW}" if row.too_few else ""
             yield (
                 f"Of the {row.judged} groups of {row.column} that can be judged, it works worst for {row.group}: "
-                f"{verdicts.METRIC_NAMES[row.metric]} {_stated(row.value, row.low, row.high)}{left}."
+                f"{wording.METRIC_NAMES[row.metric]} {_stated(row.value, row.low, row.high)}{left}."
             )
 
 
 def _stated(value: float, low: float, high: float) -> str:
-    return f"{verdicts.number(value)} {verdicts.interval(low, high)}" if value == value else verdicts.NOTHING
+    return f"{wording.number(value)} {wording.interval(low, high)}" if value == value else wording.NOTHING
 
 
 def _place(row: CalibrationRow | NetBenefitRow) -> str:
@@ -188,7 +189,7 @@ def _benefits(rows: Sequence[NetBenefitRow]) -> tuple[BenefitLine, ...]:
             place=place,
             subject=subject,
             cells=tuple(
-                f"{_stated(cell.value, cell.low, cell.high)}; all {verdicts.number(cell.treat_all)}"
+                f"{_stated(cell.value, cell.low, cell.high)}; all {wording.number(cell.treat_all)}"
                 if (cell := cells.get(at))
                 else ""
                 for at in SHOWN_THRESHOLDS

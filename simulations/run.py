@@ -18,6 +18,7 @@ from wardround.common.learning.predictions import predict, survival_of
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.baselines import train_baselines
+from wardround.simulations.cardfacts import write_model_card
 from wardround.simulations.evaluation import ALL, Board, Predictions
 from wardround.simulations.federation import Backend, Federation, run_federation
 from wardround.simulations.hospitals import Consortium, Hospital, fold_of, spends
@@ -80,11 +81,13 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
         groups={h.name: h.held_out_groups() for h in _tested(plan)},
     )
     final = _fill(board, plan, run, step)
-    ReleasedModel(protocol=plan.protocol, parameters=final, path=path).save(run.model)
+    model = ReleasedModel(protocol=plan.protocol, parameters=final, path=path)
+    model.save(run.model)
     run.keep_ledgers({h.name: spends(h) for h in plan.consortium.hospitals})
     step("evaluating", 0, 1)
     results = summarise(plan.protocol, plan.consortium, board, run, seed=plan.seed, folds=plan.folds)
     write_report(results, plan.protocol, run.path)
+    write_model_card(results, model, run.path)
     results.save(run.results)
     step("evaluating", 1, 1)
     return results

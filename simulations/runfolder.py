@@ -7,6 +7,7 @@ federation/         the coordinator's key, checkpoint and study log
 curves.jsonl        one line per measured round and place; exact, and each line says so: `"private": false`
 model.safetensors   the final model with its preprocessing
 ledger.json         what each site's ledger says was spent
+model-card.json, .html      the model card, from all of the above
 results.json, report.html   written last: their presence means the run is complete
 """
 

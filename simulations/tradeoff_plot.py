@@ -12,9 +12,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wardround.common.wording import METRIC_NAMES, interval, number
 from wardround.simulations.plots import COLOURS, INK, QUIET, STYLE, svg
 from wardround.simulations.tradeoff import Estimate, Point, Tradeoff
-from wardround.simulations.verdicts import METRIC_NAMES, interval, number
 
 NAMES: Final = {"joint-noise": "joint noise", "site-noise": "site noise"}
 _LOOKS: Final[Mapping[str, Mapping[str, Any]]] = {

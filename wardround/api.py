@@ -6,11 +6,14 @@ run.gains            # one row per hospital: is the joint model better than ours
 run.model.predict_proba(new_patients)
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from wardround.common.learning.released import ReleasedModel
@@ -38,6 +41,11 @@ class Run:
     def report(self) -> Path:
         """The report for a clinician: one self-contained HTML file."""
         return self.folder / "report.html"
+
+    @property
+    def card(self) -> "Mapping[str, Any]":
+        """The model card, as in `model-card.json`."""
+        return _card(self.folder)
 
     @property
     def evaluation(self) -> "pd.DataFrame":
@@ -88,6 +96,34 @@ class Run:
     def net_benefit(self) -> "pd.DataFrame":
         """The decision curves, threshold by threshold."""
         return self.results.frames()["net_benefit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedRun:
+    """A finished study between real hospitals: nothing in it was measured exactly.
+
+    Attributes:
+        folder: The run folder, `DIR/studies/STUDY/run` at the coordinator.
+        results: The JSON value of `results.json`.
+        protocol: The study that was run.
+        model: The federated model with its preprocessing.
+    """
+
+    folder: Path
+    results: "Mapping[str, Any]"
+    protocol: "StudyProtocol"
+    model: "ReleasedModel"
+
+    @property
+    def card(self) -> "Mapping[str, Any]":
+        """The model card, as in `model-card.json`."""
+        return _card(self.folder)
+
+
+def _card(folder: Path) -> "Mapping[str, Any]":
+    from wardround.common.card.card import FILE_NAME, read_card
+
+    return read_card(folder / FILE_NAME)
 
 
 def simulate(
@@ -141,16 +177,35 @@ def simulate(
     return load(out)
 
 
-def load(run: str | Path) -> Run:
+@overload
+def load(run: str | Path) -> Run: ...
+@overload
+def load(run: str | Path, *, kind: Literal["study"]) -> DeployedRun: ...
+def load(run: str | Path, *, kind: Literal["simulation", "study"] = "simulation") -> Run | DeployedRun:
     """Read a finished run.
 
+    Args:
+        run: The run folder.
+        kind: `simulation`, or `study` for what `wardround server start` left behind.
+
     Raises:
-        StorageError: There is none at this path, or it was interrupted before its results.
+        StorageError: There is none at this path, it is of the other kind, or was interrupted before its results.
     """
     from wardround.common.learning.released import ReleasedModel
     from wardround.simulations.results import Results
     from wardround.simulations.runfolder import open_run
 
+    if kind == "study":
+        return _deployed(Path(run))
     folder = open_run(Path(run))
     model = ReleasedModel.load(folder.model)
     return Run(folder=folder.path, results=Results.load(folder.results), protocol=model.protocol, model=model)
+
+
+def _deployed(folder: Path) -> DeployedRun:
+    from wardround.common.learning.released import ReleasedModel
+    from wardround.server.cardfacts import MODEL, read_results
+
+    results = json.loads(read_results(folder))
+    model = ReleasedModel.load(folder / MODEL)
+    return DeployedRun(folder=folder, results=results, protocol=model.protocol, model=model)

@@ -22,7 +22,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "wardround.simulations.rehearse_command",
         "run a study over real processes on this machine, as hospitals would",
     ),
-    "report": ("wardround.simulations.commands", "write report.html of a finished run again"),
+    "report": ("wardround.simulations.commands", "write report and model card of a finished run again"),
     "bench": ("wardround.simulations.commands", "measure the framework's overhead"),
     "study": ("wardround.simulations.study_commands", "draft, plan, check and explain a study protocol"),
     "site": ("wardround.client.commands", "what a hospital runs: check its table, its policy, its ledger"),

@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 WIDTHS = (400, 1400)
+PAGES = ("report.html", "model-card.html")
 COLOURS = {"light": 1, "dark": 0}
-HEIGHT = 9000
-"""Tall enough for a report; the browser cuts nothing off and leaves the rest empty."""
+HEIGHT = 14000
+"""Tall enough for a report with nothing folded away; the browser cuts nothing off and leaves the rest empty."""
 
 
 def main() -> int:
@@ -31,19 +32,25 @@ def main() -> int:
     for run in typed.runs or small_runs():
         for width in WIDTHS:
             for name, scheme in COLOURS.items():
-                picture = typed.out / f"{run.parent.name}-{run.name}-{width}-{name}.png"
-                take(browser, run / "report.html", picture, width, scheme)
-                print(picture)
+                for page in (run / page for page in PAGES if (run / page).exists()):
+                    picture = typed.out / f"{run.parent.name}-{run.name}-{page.stem}-{width}-{name}.png"
+                    take(browser, page, picture, width, scheme)
+                    print(picture)
     return 0
 
 
 def take(browser: str, page: Path, picture: Path, width: int, scheme: int) -> None:
     """One picture of a page. A narrow page is shown in a frame: no browser window is narrower than 500 pixels."""
     with tempfile.TemporaryDirectory() as folder:
+        # Whatever is folded away must be readable too.
+        shown = Path(folder) / page.name
+        shown.write_text(
+            page.read_text(encoding="utf-8").replace("<details>", "<details open>"), encoding="utf-8"
+        )
         frame = Path(folder) / "frame.html"
         frame.write_text(
             f'<meta name="color-scheme" content="light dark"><body style="margin:0">'
-            f'<iframe src="{page.resolve().as_uri()}" style="border:0;width:{width}px;height:{HEIGHT}px"></iframe>',
+            f'<iframe src="{shown.as_uri()}" style="border:0;width:{width}px;height:{HEIGHT}px"></iframe>',
             encoding="utf-8",
         )
         words = [

@@ -9,10 +9,10 @@ import pytest
 from tests.runs import open_run, survival_run
 
 from wardround.common.study.reader import load
+from wardround.common.wording import number
 from wardround.simulations.report import render
 from wardround.simulations.report_evidence import evidence
 from wardround.simulations.results import Results
-from wardround.simulations.verdicts import number
 
 HEADINGS = (
     "Does it work for everybody?",

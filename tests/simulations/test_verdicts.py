@@ -4,16 +4,9 @@ import math
 
 import pytest
 
+from wardround.common.wording import METRIC_MEANINGS, METRIC_NAMES, number, signed
 from wardround.simulations.resultrows import METRICS, GainRow
-from wardround.simulations.verdicts import (
-    METRIC_MEANINGS,
-    METRIC_NAMES,
-    gain_of,
-    number,
-    sentence,
-    signed,
-    summary,
-)
+from wardround.simulations.verdicts import gain_of, sentence, summary
 
 
 def gain(low: float, high: float, *, metric: str = "auc", site: str = "Alder") -> GainRow:

@@ -1,0 +1,192 @@
+"""The part of a card's page that shows what was measured: performance, groups, probabilities, carriers."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from wardround.common.card.markup import (
+    bars_picture,
+    bullets,
+    calibration_picture,
+    folded,
+    plain,
+    section,
+    table,
+)
+from wardround.common.card.statements import NOT_MEASURED, TOO_FEW
+from wardround.common.wording import METRIC_NAMES, NOTHING, interval, number, signed
+
+_SHOWN: Final = 15
+"""Inputs in the picture; the table has all that the card has."""
+_VERDICTS: Final = {
+    "better": "better than for all",
+    "worse": "worse than for all",
+    "unsure": "no difference we can be sure of",
+    "too-few": TOO_FEW,
+}
+
+Card = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+def _not_measured(card: Card) -> str:
+    return f"<p><strong>{escape(card['status'].capitalize())}.</strong></p>"
+
+
+def performance(found: Card) -> str:
+    """The released model on patients kept out of training, or that it was not measured."""
+    if "evaluation" not in found:
+        shown = list(_released(found.get("released", {})))
+        released = table("Released with noise", ("Measure", "Value"), shown, words=(1,)) if shown else ""
+        return section("performance", "Performance", _not_measured(found), released)
+    rows = [row for row in found["evaluation"] if row["model"] == "federated"]
+    whole = table(
+        "The released model on all held-out patients",
+        ("Measure", "Value [95%]"),
+        [(METRIC_NAMES[row["metric"]], _stated(row)) for row in rows if row["on"] == "all"],
+    )
+    primary = found["primary"]
+    sites = [(row["on"], _stated(row)) for row in rows if row["on"] != "all" and row["metric"] == primary]
+    gains = {row["site"]: row for row in found["gains"] if row["metric"] == primary}
+    unseen = {
+        other["on"]: _stated(other)
+        for other in found["evaluation"]
+        if other["model"] == f"federated-without:{other['on']}" and other["metric"] == primary
+    }
+    head = ["Hospital", "Released model [95%]", "Minus its own model [95%]"]
+    lines = [[site, value, _gain(gains.get(site))] for site, value in sites]
+    if unseen:
+        head.append("Trained without it [95%]")
+        lines = [[*line, unseen.get(line[0], NOTHING)] for line in lines]
+    by_site = table(f"{METRIC_NAMES.get(primary, '')} by hospital", head, lines)
+    return section("performance", "Performance", _not_measured(found), whole, folded(by_site, len(lines), 25))
+
+
+def _released(found: object, name: str = "") -> Iterator[tuple[str, str]]:
+    """A private evaluation's values under their dotted names."""
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            yield from _released(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(found, list):
+        for place, value in enumerate(found, start=1):
+            yield from _released(value, f"{name} {place}")
+    else:
+        yield name, "withheld" if found is None else plain(found)
+
+
+def _gain(row: Row | None) -> str:
+    if row is None:
+        return NOTHING
+    return f"{signed(row['difference'])} {interval(row['low'], row['high'])}"
+
+
+def subgroups(found: Card) -> str:
+    """Values, gaps and verdicts of the declared groups."""
+    if "values" not in found:
+        named = f"<p>Declared: {escape(', '.join(found['declared']) or 'none')}.</p>"
+        return section("subgroups", "For whom it works", _not_measured(found), named)
+    gaps = {(row["column"], row["group"], row["metric"]): row for row in found["gaps"]}
+    rows = [_group(row, gaps.get((row["column"], row["group"], row["metric"]))) for row in found["values"]]
+    head = ("Group", "Patients", "Measure", "Value [95%]", "Minus all [95%]", "Verdict")
+    return section(
+        "subgroups",
+        "For whom it works",
+        folded(table("The released model for groups of patients", head, rows, words=(2, 5)), len(rows), 40),
+        '<p class="quiet">Intervals are not corrected for looking at several groups.</p>',
+    )
+
+
+def _group(row: Row, gap: Row | None) -> Sequence[str]:
+    told = row["value"] is not None and not math.isnan(row["value"])
+    verdict = _VERDICTS[gap["verdict"] if gap else "unsure"] if told else TOO_FEW
+    return (
+        f"{row['column']}: {row['group']}",
+        str(row["patients"]),
+        METRIC_NAMES[row["metric"]],
+        _stated(row),
+        _gain(gap) if told and gap else NOTHING,
+        verdict,
+    )
+
+
+def calibration(found: Card) -> str:
+    """The calibration curve as picture and table, and its measures."""
+    title = "Whether its probabilities hold"
+    if "measures" not in found:
+        return section("calibration", title, _not_measured(found))
+    rows = [
+        (row["subject"], row["measure"].replace("_", " "), _stated(row))
+        for row in found["measures"]
+        if row["on"] == "all" and not row["group"]
+    ]
+    measures = table("All held-out patients", ("Question", "Measure", "Value [95%]"), rows, words=(1,))
+    bins = [
+        (row["subject"], str(row["patients"]), number(row["predicted"]), _stated(row, "observed"))
+        for row in found["bins"]
+    ]
+    head = ("Question", "Patients", "Predicted", "Happened [95%]")
+    shown = table("The same as a table", head, bins)
+    picture = calibration_picture(found["bins"]) if found["bins"] else ""
+    return section(
+        "calibration",
+        title,
+        picture,
+        f"<details><summary>The curve in numbers</summary>{shown}</details>" if bins else "",
+        measures,
+    )
+
+
+def explanation(found: Card) -> str:
+    """Shares of inputs and modalities, with what was assumed and what a test on held-out patients says."""
+    title = "What carries the prediction"
+    if "features" not in found:
+        return section("explanation", title, _not_measured(found))
+    rows = found["features"]
+    told = {row["name"]: row for row in found["significance"].get("tests", ())}
+    drawn = [(row["name"], row["share"], f"{row['share']:.1%}") for row in rows[:_SHOWN]]
+    picture = bars_picture(
+        "card-carriers",
+        "Share of the score's variance by input",
+        drawn,
+        "Share of the score's variance under the assumptions below.",
+    )
+    lines = [
+        (
+            row["name"],
+            row["modality"],
+            f"{row['share']:.1%}",
+            row["direction"],
+            _significance(told.get(row["name"]), found["significance"]),
+        )
+        for row in rows
+    ]
+    head = ("Input", "Modality", "Share", "Higher values", "On held-out patients")
+    sums = [(row["modality"], str(row["features"]), f"{row['share']:.1%}") for row in found["modalities"]]
+    return section(
+        "explanation",
+        title,
+        picture,
+        table("By input", head, lines, words=(1, 3, 4)),
+        table("By modality", ("Modality", "Inputs", "Share"), sums),
+        f"<p>{escape(found['method'])}</p>",
+        "<h3>Assumed</h3>",
+        bullets(found["assumptions"]),
+        f"<p>Significance: {escape(found['significance'].get('method', found['significance']['status']))}</p>",
+    )
+
+
+def _significance(test: Row | None, found: Card) -> str:
+    if found["status"] == NOT_MEASURED:
+        return NOT_MEASURED
+    if test is None:
+        return "not tested"
+    word = "carries" if test["significant"] else "not shown"
+    return f"{word} (p {test['adjusted']:.2g}, Holm)"
+
+
+def _stated(row: Row, name: str = "value") -> str:
+    if row[name] is None or math.isnan(row[name]):
+        return NOTHING
+    low, high = (math.nan if row[end] is None else row[end] for end in ("low", "high"))
+    return f"{number(row[name])} {interval(low, high)}"

@@ -1,0 +1,54 @@
+"""Numbers and metrics as every page writes them."""
+
+import math
+from typing import Final
+
+METRIC_NAMES: Final = {
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "brier": "Brier score",
+    "c_index": "C-index",
+    "integrated_brier": "integrated Brier score",
+    "r2": "R²",
+    "spearman": "Spearman correlation",
+}
+METRIC_MEANINGS: Final = {
+    "auc": "chance that a patient with the outcome is ranked above one without it; .5 is a coin",
+    "accuracy": "share of patients put into the right class",
+    "brier": "mean squared error of the predicted probabilities; lower is better",
+    "c_index": "chance that of two patients the one who dies first had the higher predicted risk; .5 is a coin",
+    "integrated_brier": "mean squared error of predicted survival over the horizons; lower is better",
+    "r2": "share of the outcome's variance that the model explains; below zero is worse than the mean",
+    "spearman": "agreement of predicted and true ranks, from -1 to 1",
+}
+NOTHING: Final = "n/a"
+_MINUS: Final = "\N{MINUS SIGN}"
+_TIE: Final = "\N{NO-BREAK SPACE}"
+
+
+def number(value: float) -> str:
+    """Two decimals without a leading zero; three where two would hide it; `n/a` where there is none.
+
+    >>> number(0.853), number(0.004), number(1.0), number(float("nan"))
+    ('.85', '.004', '1.00', 'n/a')
+    """
+    if not math.isfinite(value):
+        return NOTHING
+    decimals = 3 if 0 < abs(value) < 0.01 else 2
+    text = f"{value:.{decimals}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
+    return "0" if text in (".00", "-.00", ".000", "-.000") else text.replace("-", _MINUS)
+
+
+def signed(value: float) -> str:
+    """As `number`, with a plus sign where it is positive."""
+    text = number(value)
+    return f"+{text}" if value > 0 and text not in ("0", NOTHING) else text
+
+
+def interval(low: float, high: float) -> str:
+    """An interval in words, so that a minus sign is never read as a dash; it does not break across lines.
+
+    >>> interval(0.03, 0.21).replace(chr(160), " ")
+    '[.03 to .21]'
+    """
+    return f"[{number(low)}{_TIE}to{_TIE}{number(high)}]"

@@ -1,0 +1,79 @@
+"""The model card of a simulated run: its facts from `results.json`, the protocol and the released model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from wardround.common.card.card import write_card
+from wardround.common.card.facts import CardFacts, Measured, ModelFacts, SiteFacts
+from wardround.common.card.page import write_page
+from wardround.common.formats import digest
+from wardround.common.learning.parameters import parameters_digest
+from wardround.common.learning.released import ReleasedModel
+from wardround.simulations.results import Results
+
+_MEASURED: Final = (
+    "evaluation",
+    "gains",
+    "subgroups",
+    "gaps",
+    "worst_groups",
+    "calibration",
+    "calibration_bins",
+    "net_benefit",
+)
+
+
+def write_model_card(results: Results, model: ReleasedModel, folder: Path) -> Mapping[str, Any]:
+    """Write `model-card.json` and `model-card.html` into a run folder; returns the card.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    card = write_card(card_facts(results, model), folder)
+    write_page(card, folder)
+    return card
+
+
+def card_facts(results: Results, model: ReleasedModel) -> CardFacts:
+    """What a run says to its model card; rows are those of `results.json`."""
+    body = results.as_json()
+    return CardFacts(
+        protocol=model.protocol,
+        setting="simulation",
+        sites=tuple(_site(name, results, model) for name in results.sites),
+        left_out_sites=results.left_out_sites,
+        private=results.training_private,
+        rounds=results.rounds,
+        model=model_facts(model),
+        measured=Measured(**{name: tuple(body.get(name, ())) for name in _MEASURED}, primary=results.primary),
+        sources={
+            "protocol_digest": results.protocol_digest,
+            "results_digest": digest(results.to_json().encode()),
+            "data_digest": results.data_digest,
+            "code_version": results.code_version,
+            "code_digest": results.code_digest,
+        },
+        notes=results.notes,
+    )
+
+
+def model_facts(model: ReleasedModel) -> ModelFacts:
+    """Size and digest of a released model."""
+    return ModelFacts(
+        parameters=sum(array.size for array in model.parameters.values()),
+        inputs=model.path.width,
+        digest=parameters_digest(model.parameters),
+    )
+
+
+def _site(name: str, results: Results, model: ReleasedModel) -> SiteFacts:
+    cohort = next((row for row in results.cohorts if row.site == name), None)
+    return SiteFacts(
+        site=name,
+        reference_patients=model.protocol.reference_patients(name),
+        patients=cohort.patients if cohort else None,
+        held_out=cohort.held_out if cohort else None,
+        epsilon={row.adversary: row.value for row in results.epsilon if row.site == name},
+        replaced={row.adversary: row.value for row in results.replaced if row.site == name},
+    )
