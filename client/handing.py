@@ -3,7 +3,7 @@
     ledgers/NAME.jsonl          the ledger of the patient pool, and the head that witnesses its end
     ledgers/NAME.head.json
     approvals/NAME.json         its signed approval
-    witness/NAME.json           its signed word on how much of the study's log it cosigned, under which root
+    witness/NAME.json           its signed word on how much of each run's log it cosigned, under which root
     study.toml (and loadings)   the protocol as it was approved
     roster.json                 the members as they were approved
 
@@ -69,8 +69,9 @@ def own_record(
         consent: How the site came to take part.
     """
     site, key, path = office.policy.site, office.key, office.policy.ledger / LEDGER
-    name, seen = file_name(site), office.door(ledger).cosigned(protocol)
-    said = {"site": site, "study": protocol.study.name, "protocol": protocol.digest, "log": seen.to_dict()}
+    name, study = file_name(site), protocol.study.name
+    logs = {run: seen.to_dict() for run, seen in ledger.cosigned(study, protocol.digest).items()}
+    said = {"site": site, "study": study, "protocol": protocol.digest, "logs": logs}
     files: dict[str, Path | bytes] = {
         f"ledgers/{name}.jsonl": path.read_bytes(),
         f"witness/{name}.json": sign_statement(key, WITNESS, said),

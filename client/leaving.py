@@ -46,9 +46,8 @@ LONGEST_LEDGER: Final = 999_999
 """Entries of a ledger, lines of a log, or a roster's version, for the size of a message."""
 
 _ANY: Final = "0" * 64  # a digest
-_COST: Final = (
-    "what it cost, number and hash of the ledger's last entry, this site's signature under the study's log"
-)
+_CHARGE: Final = "what it cost, number and hash of the ledger's last entry"
+_COST: Final = f"{_CHARGE}, this site's signature under the study's log"
 _RUN: Final = "0" * 32
 
 
@@ -135,11 +134,12 @@ class _Scribe:
 
     def _update(self) -> Iterator[Leaving]:
         model = like(self.protocol, self.width)
-        noise = "after this site's own noise" if self.protocol.private else "WITHOUT NOISE"
+        private = self.protocol.private
+        noise, cost = ("after this site's own noise", _COST) if private else ("WITHOUT NOISE", _CHARGE)
         yield Leaving(
             kind=exchange.UPDATE,
             when="once per attempt of a round; a repeated question gets the same bytes",
-            what=f"the change of the model, {noise}; {_COST}",
+            what=f"the change of the model, {noise}; {cost}",
             arrays=tuple(
                 Array(name=name, shape=array.shape, kind="float32") for name, array in model.items()
             ),
@@ -147,7 +147,7 @@ class _Scribe:
                 exchange.UPDATE,
                 exchange.pack_update(self._receipt(), model),
                 receipt=_ANY,
-                log=self._cosigned(),
+                log=self._cosigned() if private else "",
             ),
             times=self._attempts,
         )
@@ -216,7 +216,7 @@ class _Scribe:
 
     def _cosigned(self) -> str:
         checkpoint = Checkpoint(
-            origin=origin(self.protocol.study.name, self.protocol.digest),
+            origin=origin(self.protocol.study.name, self.protocol.digest, _RUN),
             size=LONGEST_LEDGER,
             root=bytes(HASH_SIZE),
         )

@@ -11,15 +11,14 @@ Guarantees:
     - No reservation is made that could take the patient pool above the policy's lifetime cap.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from wardround.client.policy import SitePolicy
-from wardround.common.durable import write_atomic, write_passing
+from wardround.common.durable import write_atomic
 from wardround.common.errors import PolicyRefusal, PrivacyError, TrustError
-from wardround.common.formats import canonical, digest
+from wardround.common.formats import digest
 from wardround.common.learning.exchange import Receipt
 from wardround.common.privacy.accounting import Against, epsilon
 from wardround.common.privacy.events import NonPrivate, times
@@ -177,14 +176,9 @@ class ReleaseDoor:
             )
         return reply
 
-    def cosigned(self, protocol: StudyProtocol) -> Seen:
-        """What this site cosigned last of the study's log, since it approved the study.
-
-        Without privacy nothing is settled between approval and end, and a small file remembers it; a power cut may
-        take that file, and with it only the check against what was cosigned since.
-        """
-        found = self._ledger.cosigned(protocol.study.name, protocol.digest)
-        return max(found, self._kept_log(protocol), key=lambda seen: seen.size)
+    def cosigned(self, protocol: StudyProtocol, run: str) -> Seen:
+        """What this site cosigned last of the log of a run; so a second log under one run is never cosigned."""
+        return self._ledger.cosigned(protocol.study.name, protocol.digest).get(run, NOTHING)
 
     def let_go(
         self,
@@ -199,11 +193,10 @@ class ReleaseDoor:
 
         Without privacy there is nothing to keep: the same attempt may be trained again at no further cost.
 
-        With the reply goes `log`, what it cosigns of the study's log, remembered before it leaves.
+        With the reply goes `log`, what it cosigns of the run's log, remembered before it leaves; without privacy
+        nothing remembers it, and a reply cosigns nothing.
         """
         if _unlimited(protocol):
-            if log is not None:
-                self._keep_log(protocol, log)
             return reply
         path = self._path(protocol, round_, attempt)
         write_atomic(path, reply, mode=0o600)
@@ -219,33 +212,11 @@ class ReleaseDoor:
         Args:
             protocol: The study.
             run: The run that ended; empty where a person ends it, in whatever run it is.
-            log: What the confirmation cosigns of the study's log.
+            log: What the confirmation cosigns of the log of `run`.
         """
         if self._ledger.has_open(protocol.study.name, protocol.digest):
             self._give_back(protocol)
             self._ledger.close_study(protocol.study.name, protocol.digest, run=run, log=log)
-            self._log_path(protocol).unlink(missing_ok=True)
-
-    def _kept_log(self, protocol: StudyProtocol) -> Seen:
-        """What the small file remembers, if it is of the open reservation."""
-        reserved, path = self.reservation(protocol), self._log_path(protocol)
-        if reserved is None or not path.exists():
-            return NOTHING
-        try:
-            match json.loads(path.read_bytes()):
-                case {"reserved": int(seq), "log": log} if seq == reserved.seq:
-                    return Seen.from_dict(log)
-        except (ValueError, TrustError):  # what a power cut left of it
-            return NOTHING
-        return NOTHING
-
-    def _keep_log(self, protocol: StudyProtocol, log: Seen) -> None:
-        if (reserved := self.reservation(protocol)) is not None:
-            said = canonical({"reserved": reserved.seq, "log": log.to_dict()})
-            write_passing(self._log_path(protocol), said, mode=0o600)
-
-    def _log_path(self, protocol: StudyProtocol) -> Path:
-        return self._outbox / f"{protocol.digest[:16]}.log.json"
 
     def _path(self, protocol: StudyProtocol, round_: int, attempt: int) -> Path:
         return self._outbox / f"{protocol.digest[:16]}-{round_}-{attempt}.reply"

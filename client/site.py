@@ -109,18 +109,20 @@ class Site:
             sender=self._roster.coordinator,
         )
         if envelope.header.kind == exchange.ROLL_CALL:
-            return self._reply(envelope, exchange.PRESENT, self._approval(), **self._standing())
+            return self._reply(
+                envelope, exchange.PRESENT, self._approval(), **self._standing(envelope.header)
+            )
         if envelope.header.receiver != self.name:
             raise TrustError(f"a message for {envelope.header.receiver!r} reached {self.name!r}")
         try:
             return self._work(envelope)
         except Exception as error:  # a bug or a full disk is a refusal too, with its reason kept here
             body = exchange.refusal(self._note(envelope, error))
-            return self._reply(envelope, exchange.DECLINED, body, **self._standing())
+            return self._reply(envelope, exchange.DECLINED, body, **self._standing(envelope.header))
 
-    def _standing(self) -> dict[str, str]:
-        """How much of the log this site has cosigned."""
-        return {"log": answer(self._door.cosigned(self._protocol).size)}
+    def _standing(self, asked: Header) -> dict[str, str]:
+        """How much of the log of this run this site has cosigned."""
+        return {"log": answer(self._door.cosigned(self._protocol, asked.run).size)}
 
     def _approval(self) -> bytes:
         """This site's signed approval; nothing where the study is not open here."""
@@ -163,11 +165,17 @@ class Site:
             )
 
     def _witness(self, asked: Header) -> Witnessed:
-        """Cosign the log that the coordinator shows; raise where it does not continue what this site cosigned."""
+        """Cosign the log that the coordinator shows; raise where it does not continue what this site cosigned.
+
+        Without privacy a task settles nothing that could remember it, and the end alone is cosigned.
+        """
+        if asked.kind == exchange.TASK and not self._protocol.private:
+            return Witnessed()
         return witness(
             asked.log,
             key=self._key,
             protocol=self._protocol,
+            run=asked.run,
             coordinator=self._roster.coordinator_key,
             door=self._door,
             time=utc_now(),

@@ -31,6 +31,7 @@ def witness(
     *,
     key: SigningKey,
     protocol: StudyProtocol,
+    run: str,
     coordinator: PublicKey,
     door: ReleaseDoor,
     time: datetime,
@@ -43,6 +44,7 @@ def witness(
         shown: The `log` of the message's header; empty where none is shown.
         key: This site's.
         protocol: The study.
+        run: The run that the message is of.
         coordinator: The pinned coordinator.
         door: Where this site remembers what it cosigned.
         time: The site's clock when the message came: before training, of whose duration it must say nothing.
@@ -50,7 +52,7 @@ def witness(
     Raises:
         TrustError: The log does not continue what this site cosigned, or is shown no more. The reason names both sizes.
     """
-    seen = door.cosigned(protocol)
+    seen = door.cosigned(protocol, run)
     if not shown:
         if seen.size:
             raise TrustError(
@@ -58,7 +60,7 @@ def witness(
                 advice="the coordinator showed it before: ask why it stopped, and compare copies of the log",
             )
         return Witnessed()
-    name = origin(protocol.study.name, protocol.digest)
+    name = origin(protocol.study.name, protocol.digest, run)
     now, text = witnessed(key, shown, seen=seen, origin=name, coordinator=coordinator, time=time)
     if door.reservation(protocol) is None and now != seen:
         return Witnessed()

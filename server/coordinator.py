@@ -79,7 +79,7 @@ class Coordinator:
         self._witnesses = Witnesses(
             folder / CHECKPOINTS,
             key=key,
-            origin=origin(protocol.study.name, protocol.digest),
+            origin=origin(protocol.study.name, protocol.digest, self.run),
             tree=self._log.tree,
             sites=roster.sites,
         )

@@ -28,7 +28,7 @@ from wardround.common.trust.merkle import Tree
 from wardround.common.trust.studylog import LogEntry, StudyLog, read_log
 from wardround.server.coordinator import LOG
 from wardround.server.handing import record
-from wardround.simulations.federation import coordinator_key, run_federation
+from wardround.simulations.federation import Federation, coordinator_key, run_federation
 
 NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 NAMES = ("north", "south", "west")
@@ -77,6 +77,11 @@ class Record:
     files: Mapping[str, bytes] = field(repr=False)
     cosigners: tuple[str, ...] = NAMES
     sizes: tuple[int, ...] | None = None
+
+    @property
+    def run(self) -> str:
+        """The run that the first line names."""
+        return str(self.lines[self.at("protocol")][1]["run"])
 
     def at(self, kind: str, number: int = 0) -> int:
         """Place of a line of a kind."""
@@ -127,7 +132,7 @@ class Record:
         sizes = range(3, len(entries)) if self.sizes is None else self.sizes
         lines = [HEAD]
         for size in sizes:
-            name = origin(self.protocol.study.name, self.protocol.digest)
+            name = origin(self.protocol.study.name, self.protocol.digest, self.run)
             checkpoint = Checkpoint(origin=name, size=size, root=tree.root(size))
             signed = sign(signer or self.keys["coordinator"], checkpoint)
             cosigned = [cosign(self.keys[site], checkpoint, time=NOW) for site in self.cosigners]
@@ -153,8 +158,12 @@ def with_manifest(folder: Path, protocol: StudyProtocol) -> Path:
 
 def finished(root: Path, protocol: StudyProtocol) -> Record:
     """Run a study to its end with the production coordinator and sites, and gather what both hand over."""
-    federation = small_federation(root, protocol, names=NAMES)
-    model = run_federation(federation)
+    return finished_by(small_federation(root, protocol, names=NAMES), root)
+
+
+def finished_by(federation: Federation, root: Path) -> Record:
+    """The same with hospitals that may have taken part in other studies, or in this one before."""
+    protocol, model = federation.protocol, run_federation(federation)
     roster = roster_of(federation)
     keys = {"coordinator": coordinator_key(federation.folder)}
     keys |= {hospital.name: hospital.office().key for hospital in federation.hospitals}

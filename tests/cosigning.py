@@ -1,5 +1,7 @@
 """Reading what was cosigned of a study's log, for tests: every note is checked against the lines themselves."""
 
+import json
+from base64 import b64decode
 from pathlib import Path
 
 from wardround.common.study.protocol import StudyProtocol
@@ -16,6 +18,12 @@ def notes(folder: Path) -> dict[int, SignedCheckpoint]:
     return merged(one for line in lines if (one := read_line(line, where="a test")) is not None)
 
 
+def run_of(folder: Path) -> str:
+    """The run that the first line of a log names."""
+    first = json.loads((folder / LOG).read_bytes().splitlines()[0])
+    return str(json.loads(b64decode(first["payload"]))["data"]["run"])
+
+
 def cosigned(folder: Path, protocol: StudyProtocol, roster: Roster) -> dict[int, set[str]]:
     """Size -> who cosigned it."""
     found = {}
@@ -23,7 +31,7 @@ def cosigned(folder: Path, protocol: StudyProtocol, roster: Roster) -> dict[int,
     for size, note in notes(folder).items():
         times = verify(
             note,
-            origin=origin(protocol.study.name, protocol.digest),
+            origin=origin(protocol.study.name, protocol.digest, run_of(folder)),
             coordinator=roster.coordinator_key,
             cosigners=roster.sites.values(),
         )

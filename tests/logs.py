@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.enrolling import key as key_of
 from tests.enrolling import node_line, request, words_of
 from tests.flowerline import free_port, until
+from tests.studies import RUN
 
 from wardround.common.audit.followed import FollowedLog
 from wardround.common.audit.logclient import LogClient
@@ -44,9 +45,9 @@ class Writer:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.signer = signer
-        self.origin = origin(study, PROTOCOL)
+        self.origin = origin(study, PROTOCOL, RUN)
         self.log = StudyLog(folder / LOG, signer)
-        self.log.append_once("protocol", {"digest": PROTOCOL, "name": study})
+        self.log.append_once("protocol", {"digest": PROTOCOL, "name": study, "run": RUN})
 
     @property
     def lines(self) -> list[bytes]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from tests.enrolling import key
-from tests.logs import Writer
+from tests.logs import PROTOCOL, STUDY, Writer
+from tests.studies import RUN
 
 from wardround.common.durable import append_line
-from wardround.common.trust.checkpoint import cosign
+from wardround.common.trust.checkpoint import cosign, origin
 from wardround.common.trust.checkpointfile import checkpoint_line
 from wardround.common.trust.signed import utc_now
 
@@ -58,6 +59,7 @@ def test_every_step_of_the_page_passes(tmp_path: Path, size: int) -> None:
         COORDINATOR.public.fingerprint,
         "Signature Verified Successfully",
         "Signature Verified Successfully",
+        f"the checkpoint is of run {RUN}",
         "the root covers line 3",
         "Signature Verified Successfully",
         "",
@@ -82,7 +84,7 @@ def test_a_step_fails_where_something_was_changed(tmp_path: Path, name: str, ste
     elif name == "line":
         lines[1] = lines[1].replace(b"=", b"", 1)
     elif name == "order":
-        lines[0], lines[1] = lines[1], lines[0]
+        lines[1], lines[2] = lines[2], lines[1]
     else:
         end = note.rindex(b"=")
         note = note[: end - 20] + (b"A" if note[end - 20 : end - 19] != b"A" else b"B") + note[end - 19 :]
@@ -90,3 +92,12 @@ def test_a_step_fails_where_something_was_changed(tmp_path: Path, name: str, ste
     notes.write_bytes(note)
     assert by_hand(bundle, STEPS[:step]).returncode == 0
     assert by_hand(bundle, STEPS[: step + 1]).returncode != 0
+
+
+def test_a_checkpoint_of_another_run_is_not_one_of_this_log(tmp_path: Path) -> None:
+    made = Writer(tmp_path, COORDINATOR)
+    made.add(4)
+    made.origin = origin(STUDY, PROTOCOL, RUN[::-1])
+    made.sign()
+    done = by_hand(tmp_path, STEPS[:3])
+    assert (done.returncode, "checkpoint is of run" in done.stdout) == (1, False)

@@ -23,6 +23,7 @@ from wardround.common.trust.checkpoint import SignedCheckpoint, origin, parse, v
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.ledgerfile import make_folder, read_bytes, split
 from wardround.common.trust.merkle import Tree
+from wardround.common.trust.signed import is_digest, is_run
 from wardround.common.trust.studylog import LogEntry, read_next
 
 LOG: Final = "study-log.jsonl"
@@ -134,8 +135,9 @@ class FollowedLog:
 
     def _name_in(self, first: LogEntry) -> str:
         match first.kind, dict(first.data):
-            case "protocol", {"name": str(name), "digest": str(digest)} if name == self.study:
-                return origin(name, digest)
+            case "protocol", {"name": str(name), "digest": digest, "run": run} if name == self.study:
+                if is_digest(digest) and is_run(run):
+                    return origin(name, str(digest), str(run))
         raise TrustError(
             f"expected a log that begins with the protocol of {self.study!r:.80}, found another one"
         )

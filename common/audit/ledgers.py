@@ -208,22 +208,17 @@ def _check_receipt(
 
 
 def _witness(case: Case, ledger: OwnLedger) -> Finding:
-    """The last log that the ledger's entries remember to have cosigned."""
-    tree = Tree(entry.line for entry in case.entries)
-    remembered = 0
-    for entry in ledger.entries:
-        if entry.payload.get("protocol") != case.protocol.digest:
-            continue
-        match entry.payload.get("log"):
-            case {"size": int(size), "root": str(root)}:
-                if size > tree.size or tree.root(size).hex() != root:
-                    found = f"another log of {size} lines"
-                    expected = f"these {tree.size} lines or their beginning"
-                    return refuted(_WITNESS, expected=expected, found=found, where=ledger.site)
-                remembered = size
+    """Every log that the ledger's entries remember to have cosigned under this run; another run has another log."""
+    tree, key = Tree(entry.line for entry in case.entries), (case.protocol.study.name, case.protocol.digest)
+    remembered = ledger.state.logs(key).get(case.run, ())
+    for seen in remembered:
+        if seen.size > tree.size or tree.root(seen.size) != seen.root:
+            found = f"another log of {seen.size} lines"
+            expected = f"these {tree.size} lines or their beginning"
+            return refuted(_WITNESS, expected=expected, found=found, where=ledger.site)
     if not remembered:
-        return not_checkable(_WITNESS, why="the ledger remembers no log", where=ledger.site)
-    return confirmed(_WITNESS, found=f"{remembered} lines", where=ledger.site)
+        return not_checkable(_WITNESS, why="the ledger remembers no log of this run", where=ledger.site)
+    return confirmed(_WITNESS, found=f"{remembered[-1].size} lines", where=ledger.site)
 
 
 def _lifetime(ledger: OwnLedger, delta: float) -> Finding:

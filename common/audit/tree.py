@@ -20,8 +20,8 @@ from wardround.common.trust.checkpointfile import CHECKPOINTS, COSIGNATURES, mer
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.ledgerfile import split
 from wardround.common.trust.merkle import Tree
-from wardround.common.trust.signed import is_count
 from wardround.common.trust.statement import read_statement
+from wardround.common.trust.witness import NOTHING, Seen
 
 _CONSISTENT: Final = "every checkpoint is the coordinator's, of this log as it stands"
 _MEMORY: Final = "the log is the one that the hospital says it cosigned"
@@ -67,21 +67,22 @@ def _remembered(case: Case) -> Iterator[Finding]:
     tree = Tree(entry.line for entry in case.entries)
     for name in case.evidence.below(WITNESS):
         try:
-            site, size, root = _witness(case, name)
+            site, seen = _witness(case, name)
         except WardroundError as error:
             yield refuted(_MEMORY, expected="the statement of a site", found=str(error), where=name)
             continue
-        if size == 0:
-            yield not_checkable(_MEMORY, why="the site says that it had cosigned nothing", where=site)
-        elif size > tree.size or tree.root(size).hex() != root:
+        if seen.size == 0:
+            why = "the site says that it had cosigned nothing of this run"
+            yield not_checkable(_MEMORY, why=why, where=site)
+        elif seen.size > tree.size or tree.root(seen.size) != seen.root:
             expected = f"these {tree.size} lines or their beginning"
-            yield refuted(_MEMORY, expected=expected, found=f"another log of {size} lines", where=site)
+            yield refuted(_MEMORY, expected=expected, found=f"another log of {seen.size} lines", where=site)
         else:
-            yield confirmed(_MEMORY, found=f"{size} lines", where=site)
+            yield confirmed(_MEMORY, found=f"{seen.size} lines", where=site)
 
 
-def _witness(case: Case, name: str) -> tuple[str, int, str]:
-    """Site, size and root of a statement.
+def _witness(case: Case, name: str) -> tuple[str, Seen]:
+    """A site, and what it says in a statement to have cosigned last of this run.
 
     Raises:
         TrustError: No site of the study signed it, or it is about another study.
@@ -94,10 +95,10 @@ def _witness(case: Case, name: str) -> tuple[str, int, str]:
                 case {
                     "site": str(said),
                     "protocol": str(protocol),
-                    "log": {"size": int(size), "root": str(root)},
+                    "logs": dict(logs),
                 }:
-                    if (said, protocol) == (site, case.protocol.digest) and is_count(size):
-                        return site, size, root
+                    if (said, protocol) == (site, case.protocol.digest):
+                        return site, Seen.from_dict(logs[case.run]) if case.run in logs else NOTHING
     raise TrustError(f"{name} is no site's own word on the log of this study")
 
 
@@ -138,7 +139,7 @@ def _check_root(note: SignedCheckpoint, tree: Tree) -> None:
 
 
 def _origin(case: Case) -> str:
-    return origin(case.protocol.study.name, case.protocol.digest)
+    return origin(case.protocol.study.name, case.protocol.digest, case.run)
 
 
 def _notes(case: Case, name: str, parties: Collection[PublicKey]) -> Iterator[SignedCheckpoint]:

@@ -1,16 +1,17 @@
 r"""A checkpoint: how many lines a log has, under which root; signed by the coordinator, cosigned by who verified it.
 
-    wardround/brca/6f0c...e1
+    wardround/brca/6f0c...e1/8a41...07
     42
     q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=
 
-    — wardround/brca/6f0c...e1 c2lnbmF0dXJl...
+    — wardround/brca/6f0c...e1/8a41...07 c2lnbmF0dXJl...
     — 9f86d081884c7d65... Y29zaWduYXR1cmU...
 
-The three lines are the text: the log's origin, its size, and the root in base64. A signature line holds a name and the
-base64 of a 4-byte key number and the signature. The coordinator signs the text under the origin's name. Each cosigner
-signs `cosignature/v1\ntime SECONDS\n` and the text, under the fingerprint of its key, with the 8 bytes of the time
-before the signature. By cosigning it says that this log continues every one it cosigned before.
+The three lines are the text: the log's origin (study, digest of its protocol, run), its size, and the root in base64. A
+signature line holds a name and the base64 of a 4-byte key number and the signature. The coordinator signs the text
+under the origin's name. Each cosigner signs `cosignature/v1\ntime SECONDS\n` and the text, under the fingerprint of its
+key, with the 8 bytes of the time before the signature. By cosigning it says that this log continues every one of this
+run that it cosigned before.
 
 Both are C2SP's own bytes, without the domain separation of `signed`: their first bytes serve for it. So openssl alone
 checks them, and so do the tools of other transparency logs.
@@ -31,7 +32,7 @@ from typing import Final
 from wardround.common.errors import TrustError, UsageError
 from wardround.common.trust.identity import PublicKey, SigningKey
 from wardround.common.trust.merkle import HASH_SIZE
-from wardround.common.trust.signed import bytes_of, is_count, is_digest, text_of
+from wardround.common.trust.signed import bytes_of, is_count, is_digest, is_run, text_of
 
 LARGEST: Final = 256 * 1024  # bytes of a signed checkpoint that is read
 MOST_SIGNATURES: Final = 1000
@@ -119,22 +120,23 @@ class SignedCheckpoint:
         return SignedCheckpoint(checkpoint=self.checkpoint, signatures=tuple(kept.values()))
 
 
-def origin(study: str, protocol_digest: str) -> str:
-    """The name of a study's log: unlike any other study's, as long as the coordinator is the same.
+def origin(study: str, protocol_digest: str, run: str) -> str:
+    """The name of a log: unlike that of any other study or run. A study that is run again has a log of its own.
 
-    >>> origin("brca", "ab" * 32)[:22]
-    'wardround/brca/abababa'
+    >>> origin("brca", "ab" * 32, "07" * 16).split("/")[::3]
+    ['wardround', '07070707070707070707070707070707']
 
     Args:
         study: Name of the study.
         protocol_digest: SHA-256 of its protocol, 64 hexadecimal digits.
+        run: Identifier of the run, drawn by the coordinator, 32 hexadecimal digits.
 
     Raises:
-        UsageError: It is no digest.
+        UsageError: One of them is none.
     """
-    if not is_digest(protocol_digest):
-        raise UsageError("expected the digest of a protocol: 64 hexadecimal digits")
-    return f"{_ORIGIN}{study}/{protocol_digest}"
+    if not (is_digest(protocol_digest) and is_run(run)):
+        raise UsageError("expected the digest of a protocol and a run: 64 and 32 hexadecimal digits")
+    return f"{_ORIGIN}{study}/{protocol_digest}/{run}"
 
 
 def key_number(name: str, kind: bytes, key: PublicKey) -> bytes:

@@ -42,7 +42,7 @@ from wardround.common.trust.ledgerline import Entry, write_entry
 from wardround.common.trust.ledgernames import Moment, attempt_of, of_log, of_run
 from wardround.common.trust.ledgerstate import PoolState
 from wardround.common.trust.signed import timestamp, utc_now
-from wardround.common.trust.witness import NOTHING, Seen
+from wardround.common.trust.witness import Seen
 
 __all__ = ["LEDGER", "LOCK", "Ledger", "read_ledger"]
 
@@ -217,10 +217,9 @@ class Ledger:
         entry = account.settles.get((round_, attempt)) if account else None
         return str(entry.payload["update"]) if entry else None
 
-    def cosigned(self, study: str, protocol_digest: str) -> Seen:
-        """What the site cosigned last of a study's log since its last reservation, as far as this ledger knows."""
-        account = self._state.current.get((study, protocol_digest))
-        return NOTHING if account is None else Seen.from_dict(account.log)
+    def cosigned(self, study: str, protocol_digest: str) -> Mapping[str, Seen]:
+        """Run of a study -> what the site cosigned last of its log, whichever reservation was charged for it."""
+        return {run: logs[-1] for run, logs in self._state.logs((study, protocol_digest)).items()}
 
     def last(self, study: str, protocol_digest: str) -> Moment | None:
         """(round, attempt) of the newest spend of a study; None before the first."""

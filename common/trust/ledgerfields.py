@@ -33,6 +33,8 @@ def check_fields(kind: str, payload: Mapping[str, object]) -> None:
         raise TrustError(f"unknown ledger entry of kind {kind!r:.80}", advice="install a newer wardround")
     if payload.keys() - _OPTIONAL.get(kind, frozenset()) != _FIELDS[kind]:
         raise UsageError(f"expected the fields {', '.join(sorted(_FIELDS[kind]))} in a {kind} entry")
+    if "log" in payload and kind == "close" and "run" not in payload:
+        raise UsageError("expected the run whose log a close entry cosigns")
     for name, value in payload.items():
         if not _fits(name, value):
             raise UsageError(f"the field {name} of a {kind} entry has the wrong type or range")

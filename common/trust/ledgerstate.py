@@ -21,7 +21,7 @@ from wardround.common.privacy.events import DpEvent, NonPrivate, decode
 from wardround.common.trust.ledgerfields import check_fields
 from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.ledgernames import Moment, StudyKey, key_of, moment_of, run_of
-from wardround.common.trust.witness import NOTHING
+from wardround.common.trust.witness import Seen
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,10 +61,10 @@ class Account:
         return self.charged if self.closed else max(self.releases, self.charged)
 
     @property
-    def log(self) -> object:
-        """What was cosigned last of the study's log, as its entry says it."""
-        saying = [*([self.closed] if self.closed else []), *reversed(self.settles.values())]
-        return next((entry.payload["log"] for entry in saying if "log" in entry.payload), NOTHING.to_dict())
+    def logs(self) -> tuple[Seen, ...]:
+        """What was cosigned of the run's log, in order."""
+        saying = [*self.settles.values(), *([self.closed] if self.closed else [])]
+        return tuple(Seen.from_dict(entry.payload["log"]) for entry in saying if "log" in entry.payload)
 
     @property
     def last(self) -> Moment | None:
@@ -175,6 +175,14 @@ class PoolState:
             )
         if any(one.ended for one in self._of_run(key, run) if one is not account):
             raise TrustError(f"run {run} of study {key[0]!r} ended at this site; an old message came again")
+
+    def logs(self, key: StudyKey) -> Mapping[str, tuple[Seen, ...]]:
+        """Run -> what was cosigned of its log, in order, under whichever reservations."""
+        found: dict[str, tuple[Seen, ...]] = {}
+        for account in self.accounts:
+            if key_of(account.reserved.payload) == key and account.run and account.logs:
+                found[account.run] = (*found.get(account.run, ()), *account.logs)
+        return found
 
     def _of_run(self, key: StudyKey, run: str) -> list[Account]:
         """All reservations that were charged for a run; none for entries that name no run."""

@@ -7,15 +7,15 @@ reply carries the size that was cosigned now and the cosignature; the answer to 
     old 20                                          24
     base64 of a hash, one a line                    — 9f86d0... Y29zaWduYXR1cmU...
 
-    wardround/brca/6f0c...e1
+    wardround/brca/6f0c...e1/8a41...07
     24
     ...
 
 Both stand in the header of an envelope, under its signature, and cost no exchange of their own.
 
 Guarantees:
-    A site cosigns only what continues the last checkpoint that it cosigned in this study. A coordinator that forks,
-    shortens or rewrites the log loses the site, which keeps the reason.
+    A site cosigns only what continues the last checkpoint that it cosigned in this run of the study. A coordinator that
+    forks, shortens or rewrites the log loses the site, which keeps the reason.
 
 Source: C2SP tlog-witness, version 1.0.0 (add-checkpoint).
 """
@@ -43,7 +43,7 @@ MOST_HASHES: Final = 128  # of a proof; a log of 2^63 lines needs 126
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What a site cosigned last of a study's log.
+    """What a site cosigned last of the log of a run.
 
     Attributes:
         size: Number of lines; 0 before the first.
@@ -120,8 +120,8 @@ def witnessed(
     Args:
         key: The site's.
         text: As `Shown.encode` gave it.
-        seen: What this site cosigned last in this study, or `NOTHING`.
-        origin: Of the study's log.
+        seen: What this site cosigned last in this run, or `NOTHING`.
+        origin: Of the run's log.
         coordinator: The pinned coordinator.
         time: The site's clock.
 

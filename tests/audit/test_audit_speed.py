@@ -56,7 +56,7 @@ def long_log(folder: Path) -> Path:
     for kind, data in lines:
         before = studylog._sign(keys["coordinator"], before, kind, timestamp(NOW), data)
         written.append(before.line)
-    tree, notes, name = Tree(written), [HEAD], origin(protocol.study.name, protocol.digest)
+    tree, notes, name = Tree(written), [HEAD], origin(protocol.study.name, protocol.digest, RUN)
     for size in range(3, LINES + 1):
         checkpoint = Checkpoint(origin=name, size=size, root=tree.root(size))
         notes.append(checkpoint_line(sign(keys["coordinator"], checkpoint)))

@@ -91,7 +91,8 @@ def test_an_honest_log_names_its_cosigners(tmp_path: Path) -> None:
 def with_memory(size: int, root: str, site: str = "north") -> Record:
     """The record with a site's own statement of what it cosigned last."""
     digest = record().protocol.digest
-    said = {"site": site, "study": "small", "protocol": digest, "log": {"size": size, "root": root}}
+    logs = {record().run: {"size": size, "root": root}}
+    said = {"site": site, "study": "small", "protocol": digest, "logs": logs}
     statement = sign_statement(record().keys["north"], "witness", said)
     return record().with_file(f"witness/{file_name('north')}.json", statement)
 
@@ -123,4 +124,7 @@ def test_a_cosignature_of_an_outside_witness_refutes_nothing(tmp_path: Path) -> 
 
 
 def test_a_memory_that_another_site_signed_is_refuted(tmp_path: Path) -> None:
-    assert "no site's own word" in refuted(with_memory(0, "", "south").hand_over(tmp_path / "bundle"))[MEMORY]
+    assert (
+        "no site's own word"
+        in refuted(with_memory(0, "0" * 64, "south").hand_over(tmp_path / "bundle"))[MEMORY]
+    )

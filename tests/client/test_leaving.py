@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.consortia import JOINT, Consortium, asked
 from tests.hospital import hospital, only
+from tests.studies import RUN
 
 from wardround.client.approving import feature_path
 from wardround.client.leaving import Leaving, leaving
@@ -16,12 +17,13 @@ from wardround.common.formats import digest
 from wardround.common.learning.exchange import unpack_update
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import to_bytes
+from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.bundle import read_bundle
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.checkpoint import Checkpoint, origin, sign
 from wardround.common.trust.envelope import open_envelope
 from wardround.common.trust.sumwire import Masked, pack_messages
-from wardround.common.trust.witness import show
+from wardround.common.trust.witness import Seen, read_answer, show
 
 
 def stated(made: Consortium, protocol: StudyProtocol, site: str) -> dict[str, Leaving]:
@@ -43,7 +45,7 @@ def ask(
 
 def shown(made: Consortium, protocol: StudyProtocol) -> str:
     """The study's log as a coordinator shows it to a site that has seen none of it."""
-    log = Checkpoint(origin=origin(protocol.study.name, protocol.digest), size=7, root=bytes(32))
+    log = Checkpoint(origin=origin(protocol.study.name, protocol.digest, RUN), size=7, root=bytes(32))
     return show(0, (), sign(made.key, log))
 
 
@@ -71,6 +73,24 @@ def test_an_update_has_the_stated_shapes_and_size(tmp_path: Path) -> None:
     finished = len(ask(made, "north", "finish", protocol, log=log))
     assert expected["finished"].most - 16 <= finished <= expected["finished"].most
     assert set(expected) == {"present", "update", "declined", "finished"}
+
+
+def test_without_privacy_an_update_cosigns_nothing_and_the_end_does(tmp_path: Path) -> None:
+    made = Consortium(tmp_path, names=("north",))
+    made.edit("north", 'cohort = "private"', 'cohort = "public"')
+    made.edit("north", '"joint-noise"]', '"joint-noise", "none"]')
+    protocol = asked(privacy=PrivacyTerms(mechanism="none", source="a public reference"))
+    made.approve("north", protocol)
+    expected, model, log = stated(made, protocol, "north"), base(made, protocol), shown(made, protocol)
+    reply = ask(made, "north", "task", protocol, model, round=1, attempt=1, base_model=digest(model), log=log)
+    roster = read_bundle(made.bundle(protocol), made.key.public).roster.roster
+    assert open_envelope(reply, roster).header.log == ""
+    assert expected["update"].most - 16 <= len(reply) <= expected["update"].most
+    assert "signature under the study's log" not in expected["update"].what
+    finished = open_envelope(ask(made, "north", "finish", protocol, log=log), roster).header
+    assert read_answer(finished.log)[0] == 7
+    with made.ledger("north") as ledger:
+        assert ledger.cosigned(protocol.study.name, protocol.digest) == {RUN: Seen(size=7, root=bytes(32))}
 
 
 def test_each_message_of_a_secure_sum_has_the_stated_size(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.studies import RUN, private_protocol, renamed
 
 from wardround.client.release import ReleaseDoor
 from wardround.client.witness import Witnessed, witness
-from wardround.common.errors import TrustError
+from wardround.common.errors import TrustError, UsageError
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.checkpoint import Checkpoint, origin, sign, verify_cosignature
 from wardround.common.trust.identity import SigningKey
@@ -29,16 +29,22 @@ def shown(
     *,
     lines: list[bytes] = LINES,
     study: StudyProtocol = STUDY,
+    run: str = RUN,
     key: SigningKey = COORDINATOR,
 ) -> str:
     """The first `size` lines as a coordinator shows them to a site that cosigned `old` lines."""
     tree = Tree(lines)
-    log = Checkpoint(origin=origin(study.study.name, study.digest), size=size, root=tree.root(size))
+    name = origin(study.study.name, study.digest, run)
+    log = Checkpoint(origin=name, size=size, root=tree.root(size))
     return show(old, tree.consistency(old, size), sign(key, log))
 
 
-def asked(site: Site, door: ReleaseDoor, text: str, study: StudyProtocol = STUDY) -> Witnessed:
-    return witness(text, key=site.key, protocol=study, coordinator=COORDINATOR.public, door=door, time=NOW)
+def asked(
+    site: Site, door: ReleaseDoor, text: str, study: StudyProtocol = STUDY, *, run: str = RUN
+) -> Witnessed:
+    return witness(
+        text, key=site.key, protocol=study, run=run, coordinator=COORDINATOR.public, door=door, time=NOW
+    )
 
 
 def having_cosigned(site: Site, size: int, study: StudyProtocol = STUDY) -> None:
@@ -53,8 +59,8 @@ def test_the_first_checkpoint_is_cosigned_and_remembered_by_the_ledger(tmp_path:
     site = Site(tmp_path)
     having_cosigned(site, 5)
     with site.open() as (door, ledger):
-        assert door.cosigned(STUDY) == Seen(size=5, root=Tree(LINES).root(5))
-        assert ledger.cosigned(STUDY.study.name, STUDY.digest) == door.cosigned(STUDY)
+        assert door.cosigned(STUDY, RUN) == Seen(size=5, root=Tree(LINES).root(5))
+        assert ledger.cosigned(STUDY.study.name, STUDY.digest) == {RUN: door.cosigned(STUDY, RUN)}
 
 
 @pytest.mark.parametrize("size", range(5, 13))
@@ -81,6 +87,7 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "a proof from elsewhere": (lambda: shown(9, 4), "from the 5 lines that this site cosigned"),
     "a proof from nothing": (lambda: shown(9, 0), "from the 5 lines that this site cosigned"),
     "another study": (lambda: shown(9, 5, study=renamed(STUDY, "other")), "expected a checkpoint of"),
+    "another run": (lambda: shown(9, 5, run="ab" * 16), "expected a checkpoint of"),
     "another protocol": (lambda: shown(9, 5, study=private_protocol(rounds=3)), "expected a checkpoint of"),
     "another coordinator": (lambda: shown(9, 5, key=SigningKey.generate()), "did not sign this checkpoint"),
     "nothing at all": (lambda: "", "to be shown, found none"),
@@ -103,7 +110,7 @@ def test_whatever_does_not_continue_is_refused_and_the_reason_says_which(tmp_pat
     with site.open() as (door, _):
         with pytest.raises(TrustError, match=why):
             asked(site, door, make())
-        assert door.cosigned(STUDY).size == 5
+        assert door.cosigned(STUDY, RUN).size == 5
 
 
 def test_a_site_that_was_never_shown_a_log_works_without_cosigning(tmp_path: Path) -> None:
@@ -117,41 +124,41 @@ def test_after_the_end_only_what_was_cosigned_last_is_cosigned_again(tmp_path: P
     site = Site(tmp_path)
     having_cosigned(site, 5)
     with site.open() as (door, _):
-        door.close(STUDY, log=asked(site, door, shown(8, 5)).seen)
+        door.close(STUDY, run=RUN, log=asked(site, door, shown(8, 5)).seen)
         assert asked(site, door, shown(8, 5)).seen == Seen(size=8, root=Tree(LINES).root(8))
         assert asked(site, door, shown(9, 8)) == Witnessed()
         with pytest.raises(TrustError, match="rolled back"):
             asked(site, door, shown(5, 5))
 
 
-def test_a_study_that_is_approved_again_begins_a_log_of_its_own(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    having_cosigned(site, 5)
-    with site.open() as (door, _):
-        door.close(STUDY)
-        door.reserve_anew(STUDY)
-        assert door.cosigned(STUDY) == NOTHING
-        assert asked(site, door, shown(2, lines=FORKED)).seen is not None
-
-
-def test_without_privacy_a_small_file_remembers_and_its_loss_forgets_no_more_than_itself(
+def test_a_study_that_is_approved_again_has_a_log_of_its_own_in_a_new_run_and_no_second_one_in_the_old(
     tmp_path: Path,
 ) -> None:
-    site = Site(tmp_path, cohort="public")
-    study = STUDY.with_privacy(replace(STUDY.privacy, mechanism="none", noise_multiplier=0.0))
-    having_cosigned(site, 5, study)
+    site, other = Site(tmp_path), "ab" * 16
+    having_cosigned(site, 5)
     with site.open() as (door, ledger):
-        assert ledger.cosigned(study.study.name, study.digest) == NOTHING
-        assert door.cosigned(study).size == 5
+        door.close(STUDY)  # a person left the run: its coordinator may go on with it, and with its log
+        door.reserve_anew(STUDY)
+        with pytest.raises(TrustError, match="does not continue"):
+            asked(site, door, shown(9, 5, lines=FORKED))
         with pytest.raises(TrustError, match="rolled back"):
-            asked(site, door, shown(4, 4, study=study), study)
-    (kept,) = site.outbox.glob("*.log.json")
-    kept.write_bytes(b"")
-    with site.open() as (door, _):
-        assert door.cosigned(study) == NOTHING
-        door.close(study, log=asked(site, door, shown(6, study=study), study).seen)
-        assert door.cosigned(study).size == 6
-    assert not kept.exists()
+            asked(site, door, shown(2, lines=FORKED))
+        assert asked(site, door, shown(9, 5)).seen == Seen(size=9, root=Tree(LINES).root(9))
+        assert door.cosigned(STUDY, other) == NOTHING
+        seen = asked(site, door, shown(2, lines=FORKED, run=other), run=other).seen
+        door.charge(STUDY, 1, 2, "0" * 64, run=other)
+        door.let_go(STUDY, 1, 2, REPLY, log=seen)
+        assert ledger.cosigned(STUDY.study.name, STUDY.digest) == {
+            RUN: Seen(size=5, root=Tree(LINES).root(5)),
+            other: Seen(size=2, root=Tree(FORKED).root(2)),
+        }
+
+
+def test_what_an_end_cosigns_is_remembered_under_a_run_or_not_cosigned(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    having_cosigned(site, 5)
+    with site.open() as (door, _), pytest.raises(UsageError, match="the run whose log"):
+        door.close(STUDY, log=asked(site, door, shown(8, 5)).seen)
 
 
 def test_the_golden_ledger_without_a_log_has_cosigned_nothing(tmp_path: Path) -> None:
@@ -159,4 +166,4 @@ def test_the_golden_ledger_without_a_log_has_cosigned_nothing(tmp_path: Path) ->
     with site.open() as (door, _):
         door.reserve(STUDY)
         release(door, 1, 1)
-        assert door.cosigned(STUDY) == NOTHING
+        assert door.cosigned(STUDY, RUN) == NOTHING

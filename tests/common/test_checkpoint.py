@@ -31,7 +31,7 @@ from wardround.common.trust.merkle import Tree
 from wardround.common.trust.signed import LOG_DOMAIN, encoded
 
 NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
-NAME = origin("brca", "ab" * 32)
+NAME = origin("brca", "ab" * 32, "07" * 16)
 TREE = Tree([b"one", b"two", b"three"])
 CHECKPOINT = Checkpoint(origin=NAME, size=3, root=TREE.root())
 
@@ -59,7 +59,7 @@ def test_a_checkpoint_with_its_cosignatures_is_read_back_and_verified() -> None:
 
 def test_the_text_is_origin_size_and_root() -> None:
     root = base64.b64encode(TREE.root()).decode()
-    assert CHECKPOINT.text.decode() == f"wardround/brca/{'ab' * 32}\n3\n{root}\n"
+    assert CHECKPOINT.text.decode() == f"wardround/brca/{'ab' * 32}/{'07' * 16}\n3\n{root}\n"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_too_few_cosignatures_are_refused() -> None:
 
 def test_another_studys_checkpoint_is_refused() -> None:
     with pytest.raises(TrustError, match="expected a checkpoint of wardround/other"):
-        verify(SIGNED, origin=origin("other", "ab" * 32), coordinator=COORDINATOR.public)
+        verify(SIGNED, origin=origin("other", "ab" * 32, "07" * 16), coordinator=COORDINATOR.public)
 
 
 def test_a_checkpoint_that_somebody_else_signed_is_refused() -> None:
@@ -145,12 +145,13 @@ def test_a_cosignature_is_not_the_coordinators_signature() -> None:
         verify(only, origin=NAME, coordinator=COORDINATOR.public)
 
 
-@pytest.mark.parametrize("changed", ["size", "root", "origin"])
+@pytest.mark.parametrize("changed", ["size", "root", "origin", "run"])
 def test_a_signature_does_not_move_to_another_checkpoint(changed: str) -> None:
     other = {
         "size": Checkpoint(origin=NAME, size=2, root=CHECKPOINT.root),
         "root": Checkpoint(origin=NAME, size=3, root=TREE.root(2)),
-        "origin": Checkpoint(origin=origin("brca", "ac" * 32), size=3, root=CHECKPOINT.root),
+        "origin": Checkpoint(origin=origin("brca", "ac" * 32, "07" * 16), size=3, root=CHECKPOINT.root),
+        "run": Checkpoint(origin=origin("brca", "ab" * 32, "08" * 16), size=3, root=CHECKPOINT.root),
     }[changed]
     moved = parse(other.text + SIGNED.encode()[len(CHECKPOINT.text) :])
     with pytest.raises(TrustError):
@@ -239,11 +240,12 @@ def test_a_malformed_line_is_refused(line: str) -> None:
 
 def test_a_checkpoint_that_has_no_text_cannot_be_made() -> None:
     root = CHECKPOINT.root
-    for name, size, digest in (("x", 1, root), (NAME + " ", 1, root), (NAME, -1, root), (NAME, 1, root[:31])):
+    for name, size, short in (("x", 1, root), (NAME + " ", 1, root), (NAME, -1, root), (NAME, 1, root[:31])):
         with pytest.raises(UsageError):
-            Checkpoint(origin=name, size=size, root=digest)
-    with pytest.raises(UsageError, match="expected the digest of a protocol"):
-        origin("brca", "ab")
+            Checkpoint(origin=name, size=size, root=short)
+    for digest, run in (("ab", "07" * 16), ("ab" * 32, ""), ("ab" * 32, "07" * 32)):
+        with pytest.raises(UsageError, match="expected the digest of a protocol and a run"):
+            origin("brca", digest, run)
 
 
 def test_no_other_text_can_be_signed_as_a_note() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.crashes import Acknowledge, crash_points
 from tests.enrolling import key
+from tests.studies import RUN
 
 from wardround.common.audit.followed import LOG, FollowedLog
 from wardround.common.audit.logwire import Page
@@ -22,12 +23,12 @@ COORDINATOR, EAST, STRANGER = key(9), key(1), key(7)
 def lines(folder: Path, *, count: int = 6, study: str = "brca", signer: int = 9) -> list[bytes]:
     """A log: its protocol and some rounds."""
     log = StudyLog(folder / f"source-{study}-{signer}.jsonl", key(signer))
-    first = log.append("protocol", {"digest": PROTOCOL, "name": study})
+    first = log.append("protocol", {"digest": PROTOCOL, "name": study, "run": RUN})
     return [first.line, *(log.append("round", {"round": number}).line for number in range(count - 1))]
 
 
 def signed(of: list[bytes], *, study: str = "brca", signer: int = 9) -> SignedCheckpoint:
-    checkpoint = Checkpoint(origin=origin(study, PROTOCOL), size=len(of), root=Tree(of).root())
+    checkpoint = Checkpoint(origin=origin(study, PROTOCOL, RUN), size=len(of), root=Tree(of).root())
     return sign(key(signer), checkpoint)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.consortia import JOINT, Consortium, asked
+from tests.cosigning import run_of
 from tests.played import play
 from tests.runs import command
 
@@ -112,7 +113,9 @@ def test_a_bundle_of_a_site_holds_its_own_signed_words(tmp_path: Path) -> None:
     read_ledger(out / "ledgers" / f"{name}.jsonl", key)
     witness = read_statement((out / "witness" / f"{name}.json").read_bytes(), kind="witness", signer=key)
     lines = (made.server / "studies/asked/federation/study-log.jsonl").read_bytes().splitlines()
-    assert witness.fields["log"] == Seen(size=len(lines) - 1, root=Tree(lines[:-1]).root()).to_dict()
+    seen = Seen(size=len(lines) - 1, root=Tree(lines[:-1]).root())
+    run = run_of(made.server / "studies/asked/federation")
+    assert witness.fields["logs"] == {run: seen.to_dict()}
     read_statement((out / "approvals" / f"{name}.json").read_bytes(), kind="approval", signer=key)
     assert {path.name for path in out.iterdir()} == {
         "manifest.json",
