@@ -14,8 +14,7 @@ from typing import Final
 from wardround.common.audit.case import Case
 from wardround.common.audit.claim import NOT_COVERED, assumptions, epsilon_rows, promised
 from wardround.common.audit.verdicts import Finding, Verdict, counts
-from wardround.common.audit.verify import verify
-from wardround.common.errors import WardroundError
+from wardround.common.audit.verify import UNREADABLE, verify, words_of
 from wardround.common.page import STYLE
 
 _TEMPLATE: Final = Path(__file__).with_name("page_template.html")
@@ -100,8 +99,8 @@ def _items(lines: Iterable[str]) -> str:
 def _epsilons(case: Case) -> str:
     try:
         rows = epsilon_rows(case)
-    except WardroundError as error:
-        return f"<p>{escape(f'Epsilon cannot be recomputed: {error}')}</p>"
+    except UNREADABLE as error:
+        return f"<p>{escape(f'Epsilon cannot be recomputed: {words_of(error)}')}</p>"
     lines = [
         f'<tr><th scope="row">{escape(row.site)}</th><td class="words">{escape(row.against)}</td>'
         f"<td>{row.releases}</td><td>{row.added:.3f}</td><td>{row.replaced:.3f}</td></tr>"

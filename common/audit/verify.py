@@ -11,8 +11,8 @@ from typing import Final
 
 from wardround.common.audit.approvals import check_approvals
 from wardround.common.audit.case import Case, open_case
-from wardround.common.audit.evidence import LOG, gather
-from wardround.common.audit.keys import read_keys
+from wardround.common.audit.evidence import LOG, Evidence, gather
+from wardround.common.audit.keys import OwnKeys, read_keys
 from wardround.common.audit.ledgers import check_ledgers
 from wardround.common.audit.order import check_order
 from wardround.common.audit.replay import check_models
@@ -64,19 +64,24 @@ def verify(folders: tuple[Path, ...], keys: tuple[Path, ...] = ()) -> tuple[Case
         TrustError, UsageError: A key file holds no key.
     """
     evidence = gather(folders)
+    found = opened(evidence, read_keys(keys, bundles=folders))
+    if isinstance(found, Finding):
+        unchecked = [not_checkable(claim, why="the log cannot be relied on") for claim, _ in CHECKS]
+        return None, [*evidence.findings, found, *unchecked]
+    return found, [*evidence.findings, *_findings(found)]
+
+
+def opened(evidence: Evidence, keys: OwnKeys) -> Case | Finding:
+    """The study, or, where its log cannot be relied on, the finding that says why.
+
+    Raises:
+        StorageError: There is no log at all.
+    """
     evidence.need(LOG)
-    own = read_keys(keys, bundles=folders)
     try:
-        case = open_case(evidence, own)
+        return open_case(evidence, keys)
     except UNREADABLE as error:
-        return None, [*evidence.findings, *_broken(error)]
-    return case, [*evidence.findings, *_findings(case)]
-
-
-def _broken(error: Exception) -> Iterator[Finding]:
-    yield refuted(_SIGNED, expected="such a log", found=_shown(error), where=LOG)
-    for claim, _ in CHECKS:
-        yield not_checkable(claim, why="the log cannot be relied on")
+        return refuted(_SIGNED, expected="such a log", found=words_of(error), where=LOG)
 
 
 def _findings(case: Case) -> Iterator[Finding]:
@@ -92,10 +97,11 @@ def guarded(claim: str, check: Check, case: Case) -> Iterator[Finding]:
     try:
         yield from check(case)
     except UNREADABLE as error:
-        yield refuted(claim, expected="lines and files that can be read", found=_shown(error))
+        yield refuted(claim, expected="lines and files that can be read", found=words_of(error))
 
 
-def _shown(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """One of `UNREADABLE` in words for a report."""
     known = isinstance(error, WardroundError)
     return str(error) if known else f"what could not be read: {type(error).__name__}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wardround.common.audit.case import Case
+    from wardround.common.audit.keys import OwnKeys
     from wardround.common.audit.ledgers import OwnLedger
 
 _Parsers = argparse._SubParsersAction
@@ -23,6 +24,7 @@ _EPSILON = (
     "dp-accounting. Of a ledger: what its patients have spent over their lifetime."
 )
 _REPORT = "Write one page for a data protection officer: what was claimed, what was checked, what cannot be checked."
+_RECOMPUTED = "the epsilon of the study can be recomputed from its log"
 _KEYS = (
     "a key file of your own: a roster, or NAME.pem of one party; may be given more than once. Without it, who signed "
     "is not checkable"
@@ -76,8 +78,6 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 def run_epsilon(arguments: argparse.Namespace) -> int:
     """`wardround audit epsilon`."""
-    from wardround.common.audit.case import open_case
-    from wardround.common.audit.evidence import gather
     from wardround.common.audit.keys import read_keys
     from wardround.common.errors import UsageError
 
@@ -88,16 +88,36 @@ def run_epsilon(arguments: argparse.Namespace) -> int:
     if folders and arguments.delta:
         raise UsageError("--delta is for a ledger; a study's delta stands in its protocol")
     if folders:
-        case = open_case(gather(folders), own)
-        print(json.dumps(_study_json(case), indent=2) if arguments.json else "\n".join(_study_text(case)))
-        return 0
+        return _of_study(arguments, folders, own)
+    return _of_ledgers(arguments, own)
+
+
+def _of_study(arguments: argparse.Namespace, folders: tuple[Path, ...], own: "OwnKeys") -> int:
+    from wardround.common.audit import verdicts
+    from wardround.common.audit.evidence import gather
+    from wardround.common.audit.verify import UNREADABLE, opened, words_of
+
+    found = opened(gather(folders), own)
+    if not isinstance(found, verdicts.Finding):
+        try:
+            shown = (
+                json.dumps(_study_json(found), indent=2) if arguments.json else "\n".join(_study_text(found))
+            )
+            print(shown)
+            return 0
+        except UNREADABLE as error:
+            found = verdicts.refuted(_RECOMPUTED, expected="a log that can be read", found=words_of(error))
+    print(verdicts.as_json([found]) if arguments.json else verdicts.as_text([found]))
+    return verdicts.exit_code([found])
+
+
+def _of_ledgers(arguments: argparse.Namespace, own: "OwnKeys") -> int:
     from wardround.common.audit.ledgers import ledger_at
 
     delta = arguments.delta or 1e-5
     ledgers = [ledger_at(path, own.keys) for path in arguments.paths]
-    shown = [_ledger_json(one, delta) for one in ledgers]
     if arguments.json:
-        print(json.dumps(shown, indent=2))
+        print(json.dumps([_ledger_json(one, delta) for one in ledgers], indent=2))
     else:
         print("\n".join(line for one in ledgers for line in _ledger_text(one, delta)))
     return 0
