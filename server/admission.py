@@ -5,20 +5,17 @@ the protocol's price, and holds finite numbers in the model's shapes. Everything
 the log; nothing a site sends can crash or steer a round beyond its own weighted update.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from wardround.common.errors import TrustError
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
 from wardround.common.learning.parameters import Parameters, check_update
 from wardround.common.learning.study import RoundTask
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.approved import ApprovedTerms, read_approved
 from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope, open_head
 from wardround.common.trust.identity import Roster
-from wardround.common.trust.statement import APPROVAL, read_statement
-
-LONGEST_APPROVAL: Final = 1 << 14
-"""Bytes; a real one takes about 1,500, and whatever a member sends here stays in the log for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,20 +109,28 @@ def said_of_log(reply: bytes, site: str, roster: Roster) -> str:
         return ""
 
 
-def check_approval(statement: bytes, site: str, roster: Roster, protocol: StudyProtocol) -> None:
-    """Refuse what is not this site's own signed approval of this very study.
+def check_approval(statement: bytes, site: str, roster: Roster, protocol: StudyProtocol) -> ApprovedTerms:
+    """Refuse what is not this site's own signed approval of this very study, on exactly its terms.
 
-    Which members the site approved, and with which code, is for an auditor to judge: the statement is kept as it came.
+    Which members it approved is compared in `approvals`; which code it runs is for an auditor to judge.
 
     Raises:
         TrustError: It is not.
         StorageError: From a newer release.
     """
-    if len(statement) > LONGEST_APPROVAL:
-        raise TrustError(f"expected an approval of at most {LONGEST_APPROVAL} bytes, found {len(statement)}")
-    said = read_statement(statement, kind=APPROVAL, signer=roster.key(site), where="an approval").fields
-    if (said.get("site"), said.get("protocol")) != (site, protocol.digest):
-        raise TrustError(f"expected {site!r} to approve this study, found an approval of something else")
+    found = read_approved(statement, site=site, signer=roster.key(site))
+    terms = protocol.federation
+    agreed: Mapping[str, object] = {
+        "study": protocol.study.name,
+        "protocol": protocol.digest,
+        "event": protocol.event(),
+        "releases": terms.rounds * terms.attempts,
+        "delta": protocol.privacy.delta,
+    }
+    for name, expected in agreed.items():
+        if getattr(found, name) != expected:
+            raise TrustError(f"expected {site!r} to approve this study, found another {name} in its approval")
+    return found
 
 
 def refused_by_site(

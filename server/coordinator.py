@@ -21,7 +21,8 @@ from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.signed import text_of
 from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
-from wardround.server.admission import Admitted, Refused, admit, check_approval, said_of_log
+from wardround.server.admission import Admitted, Refused, admit, said_of_log
+from wardround.server.approvals import Approvals, Lists
 from wardround.server.archive import ARCHIVE, Archive, Archiving
 from wardround.server.jointround import JointRound, check_sums
 from wardround.server.witnessing import Witnesses
@@ -40,6 +41,7 @@ class Coordinator:
         protocol: The public terms.
         initial: The model of round 1, known to every party from the protocol.
         archiving: Whether admitted replies are kept for an auditor; no term of the study.
+        lists: All lists of members that were published; a site may have approved another one than `roster`.
 
     Raises:
         StudyError: The roster cannot fill the protocol's quorum.
@@ -61,6 +63,7 @@ class Coordinator:
         protocol: StudyProtocol,
         initial: Parameters,
         archiving: Archiving = "keep",
+        lists: Lists = tuple,
     ) -> None:
         self.roster = roster
         self.left: Mapping[str, str] = {}
@@ -75,7 +78,7 @@ class Coordinator:
         self.run = found.run if found else new_run()
         self._archive = Archive(folder / ARCHIVE if archiving == "keep" else None)
         self._log = StudyLog(folder / LOG, key)
-        self._approvals: dict[str, bytes] = {}  # heard, not yet in the log
+        self._approvals = Approvals(self._log, protocol=protocol, roster=roster, lists=lists)
         self._witnesses = Witnesses(
             folder / CHECKPOINTS,
             key=key,
@@ -155,20 +158,15 @@ class Coordinator:
             )
             sender = envelope.header.sender
             if envelope.body and kind == PRESENT:
-                check_approval(envelope.body, sender, self.roster, self.study.protocol)
-                self._approvals[sender] = envelope.body
+                self._approvals.hear(sender, envelope.body)
             self._witnesses.hear(sender, envelope.header.log)
         except WardroundError:
             return None
         return None if sender in self.left else sender
 
     def keep_approvals(self) -> None:
-        """Write the approvals that were heard into the log, as they came; each once, in the order of the roster."""
-        heard, self._approvals = self._approvals, {}
-        self._log.append_new(
-            "approval",
-            ({"site": site, "statement": text_of(heard[site])} for site in self.study.sites if site in heard),
-        )
+        """Write the approvals that were heard into the log, as they came."""
+        self._approvals.keep()
 
     def close(self, task: RoundTask, verdicts: Mapping[str, Admitted | Refused]) -> bool:
         """End an attempt: advance or void it, write the checkpoint, then the log.

@@ -14,7 +14,7 @@ from pathlib import Path
 from wardround.common.durable import exclusive, write_atomic
 from wardround.common.errors import StorageError, TrustError, UsageError
 from wardround.common.formats import digest
-from wardround.common.trust.identity import SigningKey
+from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.join import Invite, JoinRequest, open_request, seal_invite
 from wardround.common.trust.ledgerfile import make_folder, read_bytes
 from wardround.common.trust.rosterfile import SignedRoster, seal_roster
@@ -130,6 +130,19 @@ def signed_roster(folder: Path | str) -> bytes:
     key = server.key()
     signed = Members.read(server, key.public).roster(server, key.public)
     return seal_roster(key, signed.roster, signed.version)
+
+
+def published_lists(folder: Path | str) -> tuple[Roster, ...]:
+    """The members at every version of the list, oldest first.
+
+    Raises:
+        TrustError: The log was changed.
+        StorageError: It cannot be read.
+    """
+    server = ServerFile.load(folder)
+    key = server.key().public
+    versions = (one for one in Members.versions(server.members, key) if one.sites)
+    return tuple(one.roster(server, key).roster for one in versions)
 
 
 def members(folder: Path | str) -> dict[str, str]:

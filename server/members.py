@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, Literal
 
@@ -86,10 +87,18 @@ class Members:
             TrustError: A line was changed, moved or removed.
             StorageError: It cannot be read, or a newer release wrote it.
         """
-        found = cls()
-        for entry in read_own_log(path, key):
-            found = found.after(entry.kind, _read_member(entry, path))
-        return found
+        return cls.versions(path, key)[-1]
+
+    @classmethod
+    def versions(cls, path: Path, key: PublicKey) -> list["Members"]:
+        """All that a log of enrolments ever said, oldest first.
+
+        Raises:
+            TrustError: A line was changed, moved or removed.
+            StorageError: It cannot be read, or a newer release wrote it.
+        """
+        changes = ((entry.kind, _read_member(entry, path)) for entry in read_own_log(path, key))
+        return list(accumulate(changes, lambda found, change: found.after(*change), initial=cls()))
 
     def after(self, kind: str, member: JoinRequest) -> "Members":
         """The members after one line of the log."""

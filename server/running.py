@@ -26,7 +26,7 @@ from wardround.common.processfile import running
 from wardround.common.study.bundle import SUFFIX, Bundle, read_bundle, read_bundle_file
 from wardround.common.trust.identity import Roster
 from wardround.server.coordinator import LOG, Coordinator
-from wardround.server.enrolment import current_roster
+from wardround.server.enrolment import current_roster, published_lists
 from wardround.server.serverfile import ServerFile
 from wardround.server.studyrun import StudyRun, keep
 from wardround.server.waiting import Waiting
@@ -153,6 +153,7 @@ def _coordinator(server: ServerFile, bundle: Bundle, path: FeaturePath) -> Coord
         protocol=bundle.protocol,
         initial=initial(bundle.protocol, path.width),
         archiving=server.archive,
+        lists=lambda: published_lists(server.folder),
     )
     made.begin()
     return made

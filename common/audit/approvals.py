@@ -3,28 +3,32 @@
 An approval is a statement that the site signed; the coordinator writes it into the log as it came and cannot invent
 one. It holds what is public: protocol, roster, price of a release, releases reserved, delta, head of the ledger after
 the reservation, and the digest of the installed code. Caps and numbers of patients are never in it.
+
+Each approval is judged on its own: one that a hospital made up refutes that hospital's, and nobody else's.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import APPROVALS
 from wardround.common.audit.ledgers import OwnLedger, ledger_files, open_ledger
-from wardround.common.audit.lines import base64_of, text_in
+from wardround.common.audit.lines import base64_of, roster_in, text_in
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.audit.words import shown
-from wardround.common.errors import TrustError, WardroundError
-from wardround.common.privacy.events import DpEvent, decode
-from wardround.common.trust.identity import PublicKey
-from wardround.common.trust.signed import is_count, is_digest
-from wardround.common.trust.statement import APPROVAL, read_statement
+from wardround.common.errors import WardroundError
+from wardround.common.privacy.events import encode
+from wardround.common.trust.approved import ApprovedTerms, read_approved
+from wardround.common.trust.identity import Roster
+from wardround.common.trust.statement import APPROVAL
 from wardround.common.trust.studylog import LogEntry
 
+_SIGNED: Final = "every approval in the log is one that its site signed, whole and in range"
 _BEFORE: Final = "each site had approved the study before it took part in a round"
 _TERMS: Final = "each site approved the terms that the protocol states"
+_ONE: Final = "a site's approvals agree about the entry of its ledger that reserved"
 _RESERVED: Final = "no site was charged more than it approved"
 _LEDGER: Final = "the reservation that a site approved stands in its ledger"
 _HANDED: Final = "the approval that the hospital itself handed over is the one in the log"
@@ -33,57 +37,84 @@ _CODE: Final = "the site runs the code that its approval names"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """What a site signed.
+    """An approval in the log.
 
     Attributes:
-        line: Where it stands in the log.
-        site: Who signed.
-        protocol, roster: Digests.
-        event: Price of one release.
-        releases: Reserved: rounds times attempts.
-        delta: As text.
-        ledger: Number, from 0, and digest of the entry that reserved.
-        by: `person`, or `simulation`.
-        code, package: Digest and version of the installed code, as the site says.
+        line: Where it stands.
+        terms: What the site signed.
+        members: The list of members that it approved, where the line shows one beside it: another than the log's.
     """
 
     line: int
-    site: str
-    protocol: str
-    roster: str
-    event: DpEvent
-    releases: int
-    delta: str
-    ledger: tuple[int, str]
-    by: str
-    code: str
-    package: str
+    terms: ApprovedTerms
+    members: Roster | None = None
+
+    @property
+    def site(self) -> str:
+        """Who signed."""
+        return self.terms.site
+
+    @property
+    def where(self) -> str:
+        """For reports."""
+        return f"line {self.line}, {self.site}"
 
 
 def check_approvals(case: Case) -> Iterator[Finding]:
     """Every approval, and that none is missing.
 
     Raises:
-        TrustError: A line of the log says something else than its kind.
+        TrustError: A line of another kind says something else than its kind.
     """
-    approvals = [_approval(case, entry) for entry in case.of_kind(APPROVAL)]
-    yield _before(case, approvals)
+    approvals, faults = approvals_in(case)
+    yield from faults
+    yield from _before(case, approvals)
     if approvals:
-        yield _terms(case, approvals)
-        yield _reserved(case, approvals)
+        yield from _terms(case, approvals)
+        yield from _one(approvals)
+        yield from _reserved(case, approvals)
         yield from _ledgers(case, approvals)
         yield from _code(approvals)
     yield from _handed_over(case, approvals)
 
 
+def approvals_in(case: Case) -> tuple[list[Approval], list[Finding]]:
+    """All approvals that can be read, and a refutation of each that cannot."""
+    approvals, faults = [], []
+    for entry in case.of_kind(APPROVAL):
+        try:
+            approvals.append(_approval(case, entry))
+        except WardroundError as error:
+            site = entry.data.get("site")
+            where = f"line {entry.seq + 1}, {site if isinstance(site, str) else 'no site'}"
+            faults.append(refuted(_SIGNED, expected="such an approval", found=str(error), where=where))
+    return approvals, faults
+
+
+def agreed(case: Case, terms: ApprovedTerms) -> bool:
+    """Whether a site approved exactly what the protocol states."""
+    protocol, plan = case.protocol, case.protocol.federation
+    stated = (protocol.study.name, protocol.digest, protocol.event(), plan.rounds * plan.attempts)
+    said = (terms.study, terms.protocol, terms.event, terms.releases)
+    return said == stated and terms.delta == protocol.privacy.delta
+
+
+def _approval(case: Case, entry: LogEntry) -> Approval:
+    site, line = text_in(entry, "site"), entry.seq + 1
+    data = base64_of(entry.data.get("statement"), entry)
+    terms = read_approved(data, site=site, signer=case.key_of(site, line), where=f"line {line}")
+    members = roster_in(entry, "roster") if "roster" in entry.data else None
+    return Approval(line=line, terms=terms, members=members)
+
+
 def _handed_over(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
     """Approvals that hospitals handed over themselves must be those of the log."""
-    said = {_core(one) for one in approvals}
+    said = {_core(one.terms) for one in approvals}
     for name in case.evidence.below(APPROVALS):
         data, mine = case.evidence.need(name), None
         for site, key in case.roster.sites.items():
-            with contextlib.suppress(TrustError):
-                mine = _read(data, site, key, 0) or mine
+            with contextlib.suppress(WardroundError):
+                mine = read_approved(data, site=site, signer=key) or mine
         if mine is None or _core(mine) not in said:
             found = "another one" if mine else "no site's approval"
             yield refuted(_HANDED, expected="an approval that stands in the log", found=found, where=name)
@@ -91,106 +122,116 @@ def _handed_over(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
             yield confirmed(_HANDED, where=mine.site)
 
 
-def _core(one: Approval) -> tuple[object, ...]:
+def _core(one: ApprovedTerms) -> tuple[object, ...]:
     """What an approval is about; code may have changed since, and a later run has a reservation of its own."""
     return one.site, one.protocol, one.event, one.releases, one.delta
 
 
-def _approval(case: Case, entry: LogEntry) -> Approval:
-    site, line = text_in(entry, "site"), entry.seq + 1
-    data = base64_of(entry.data.get("statement"), entry)
-    found = _read(data, site, case.key_of(site, line), line)
-    if found is None:
-        raise TrustError(f"line {line}: the approval does not say what an approval says")
+def _before(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
+    """For each site an approval of a list of members that the log holds, before its first charge."""
+    rosters = {roster.digest for roster in case.named.values()}
+    known = [one for one in approvals if one.terms.roster in rosters]
+    others = [one for one in approvals if one.terms.roster not in rosters]
+    strange = [one for one in others if one.members is None or one.members.digest != one.terms.roster]
+    for one in strange:
+        found = f"roster {one.terms.roster[:16]}"
+        yield refuted(
+            _BEFORE, expected="an approval of members that the log shows", found=found, where=one.where
+        )
+    doubtful = _first(one for one in others if one not in strange)
+    late, unsure = _late(case, _first(known)), {}
+    for site, where in late.items():
+        if site in _late(case, doubtful):
+            yield refuted(_BEFORE, expected="an approval signed by the site", found="none", where=where)
+        else:
+            unsure[site] = doubtful[site]
+    for one in unsure.values():
+        yield _of_other_members(case, one)
+    fine = sorted({one.site for one in known} - late.keys())
+    if fine:
+        yield confirmed(_BEFORE, found=f"{len(fine)} sites, {_by(known)}")
+
+
+def _first(approvals: Iterable[Approval]) -> dict[str, Approval]:
+    """Site -> its first of these approvals."""
+    found: dict[str, Approval] = {}
+    for one in approvals:
+        found.setdefault(one.site, one)
     return found
 
 
-def _read(data: bytes, site: str, key: PublicKey, line: int) -> Approval | None:
-    """A site's signed approval; None if it says something else.
-
-    Raises:
-        TrustError: The site did not sign it.
-    """
-    match read_statement(data, kind=APPROVAL, signer=key, where=f"line {line}").fields:
-        case {
-            "site": str(said),
-            "protocol": protocol,
-            "roster": roster,
-            "event": dict(event),
-            "releases": int(releases),
-            "delta": str(delta),
-            "ledger": {"seq": int(seq), "hash": head},
-            "by": str(by),
-            "code": str(code),
-            "package": str(package),
-        } if said == site and all(map(is_digest, (protocol, roster, head))) and is_count(releases):
-            return Approval(
-                line=line,
-                site=site,
-                protocol=str(protocol),
-                roster=str(roster),
-                event=_event(event, line),
-                releases=releases,
-                delta=delta,
-                ledger=(seq, str(head)),
-                by=by,
-                code=code,
-                package=package,
-            )
-    return None
+def _late(case: Case, approvals: Mapping[str, Approval]) -> dict[str, str]:
+    """Site that was charged without any of these approvals before -> where."""
+    found: dict[str, str] = {}
+    for attempt in case.attempts:
+        for site, word in attempt.sites.items():
+            before = site in approvals and approvals[site].line < attempt.line
+            if word.charged and not before:
+                found.setdefault(site, f"{attempt.where}, {site}")
+    return found
 
 
-def _event(found: Mapping[str, object], line: int) -> DpEvent:
-    try:
-        return decode(found)
-    except (WardroundError, ValueError):
-        raise TrustError(f"line {line}: the approval is about a release that cannot be") from None
-
-
-def _before(case: Case, approvals: list[Approval]) -> Finding:
-    rosters = {roster.digest for roster in case.named.values()}
-    if strange := [one for one in approvals if one.roster not in rosters]:
-        where = f"line {strange[0].line}, {strange[0].site}"
-        found = f"roster {strange[0].roster[:16]}"
-        return refuted(_BEFORE, expected="approvals of a roster in the log", found=found, where=where)
-    first: dict[str, int] = {}
-    for approval in approvals:
-        first.setdefault(approval.site, approval.line)
-    for one in case.attempts:
-        late = [s for s, w in one.sites.items() if w.charged and first.get(s, one.line) >= one.line]
-        if late:
-            where = f"{one.where}, {late[0]}"
-            return refuted(_BEFORE, expected="an approval signed by the site", found="none", where=where)
-    persons = sorted({a.site for a in approvals if a.by == "person"})
-    how = f"by a person at {', '.join(persons)}" if persons else "in a simulation"
-    return confirmed(_BEFORE, found=f"{len(approvals)} approvals, {how}")
-
-
-def _terms(case: Case, approvals: list[Approval]) -> Finding:
-    protocol, terms = case.protocol, case.protocol.federation
-    most = terms.rounds * terms.attempts
-    agreed = (protocol.digest, protocol.event(), most)
-    for one in approvals:
-        try:
-            same = float(one.delta) == protocol.privacy.delta
-        except ValueError:
-            same = False
-        if (one.protocol, one.event, one.releases) != agreed or not same:
-            found = f"protocol {one.protocol[:16]}, {shown(one.event)}, {one.releases} releases, delta {one.delta}"
-            expected = f"protocol {protocol.digest[:16]}, {shown(protocol.event())}, {most} releases"
-            return refuted(_TERMS, expected=expected, found=found, where=f"line {one.line}, {one.site}")
-    return confirmed(
-        _TERMS, found=f"{shown(protocol.event())}, {most} releases, delta {protocol.privacy.delta:g}"
+def _of_other_members(case: Case, one: Approval) -> Finding:
+    """A list may be renewed between approval and start; whether the site agrees to that one, only the site knows."""
+    approved, held = one.members or case.said, case.said
+    if approved.coordinator_key != held.coordinator_key:
+        return refuted(
+            _BEFORE, expected="this coordinator", found="another one's key approved", where=one.where
+        )
+    without = sorted(held.sites.keys() - approved.sites.keys())
+    beyond = sorted(approved.sites.keys() - held.sites.keys())
+    keys = sorted(
+        name for name in approved.sites.keys() & held.sites if approved.sites[name] != held.sites[name]
     )
+    parts = [("without", without), ("with", beyond), ("with another key of", keys)]
+    lists = "; ".join(f"{how} {', '.join(names)}" for how, names in parts if names)
+    version = f"version {one.terms.roster_version} of the members' list"
+    why = f"it approved {version}, {lists or 'the same'}: the log holds no approval of the list that it ran with"
+    return not_checkable(_BEFORE, why=why, where=one.where)
 
 
-def _reserved(case: Case, approvals: list[Approval]) -> Finding:
+def _by(approvals: list[Approval]) -> str:
+    persons = sorted({one.site for one in approvals if one.terms.by == "person"})
+    return f"by a person at {', '.join(persons)}" if persons else "in a simulation"
+
+
+def _terms(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
+    protocol, plan = case.protocol, case.protocol.federation
+    most = plan.rounds * plan.attempts
+    wrong = [one for one in approvals if not agreed(case, one.terms)]
+    for one in wrong:
+        said = one.terms
+        found = f"protocol {said.protocol[:16]}, {shown(said.event)}, {said.releases} releases, delta {said.delta:g}"
+        expected = f"protocol {protocol.digest[:16]}, {shown(protocol.event())}, {most} releases"
+        yield refuted(_TERMS, expected=expected, found=found, where=one.where)
+    if len(wrong) < len(approvals):
+        found = f"{shown(protocol.event())}, {most} releases, delta {protocol.privacy.delta:g}"
+        yield confirmed(_TERMS, found=f"{len(approvals) - len(wrong)} approvals: {found}")
+
+
+def _one(approvals: list[Approval]) -> Iterator[Finding]:
+    """A ledger has one entry of a number; two approvals that name it otherwise show a ledger that was rewritten."""
+    heads: dict[tuple[str, int], object] = {}
+    wrong = 0
+    for one in approvals:
+        seq, head = one.terms.ledger
+        if heads.setdefault((one.site, seq), (head, one.terms.time)) != (head, one.terms.time):
+            wrong += 1
+            yield refuted(_ONE, expected=f"one entry {seq}", found="two different ones", where=one.where)
+    if not wrong:
+        yield confirmed(_ONE, found=f"{len(heads)} reservations")
+
+
+def _reserved(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
+    wrong = 0
     for site in sorted({one.site for one in approvals}):
-        most = max(one.releases for one in approvals if one.site == site)
+        most = max(one.terms.releases for one in approvals if one.site == site)
         found = sum(one.sites[site].charged for one in case.attempts if site in one.sites)
         if found > most:
-            return refuted(_RESERVED, expected=f"at most {most}", found=f"{found} charges", where=site)
-    return confirmed(_RESERVED)
+            wrong += 1
+            yield refuted(_RESERVED, expected=f"at most {most}", found=f"{found} charges", where=site)
+    if not wrong:
+        yield confirmed(_RESERVED)
 
 
 def _ledgers(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
@@ -201,17 +242,19 @@ def _ledgers(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
             continue  # `check_ledgers` says so
         for one in approvals:
             if one.site == ledger.site:
-                yield _reservation(ledger, one)
+                yield _reservation(ledger, one.terms)
 
 
-def _reservation(ledger: OwnLedger, one: Approval) -> Finding:
+def _reservation(ledger: OwnLedger, one: ApprovedTerms) -> Finding:
     seq, head = one.ledger
     entry = ledger.entries[seq] if 0 <= seq < len(ledger.entries) else None
     if entry is None or entry.hash != head:
         return refuted(_LEDGER, expected=f"entry {seq} as approved", found="another or none", where=one.site)
-    said = (entry.kind, entry.payload.get("protocol"), entry.payload.get("releases"))
-    if said != ("reserve", one.protocol, one.releases):
-        return refuted(_LEDGER, expected="a reservation", found=f"{entry.kind} entry", where=one.site)
+    payload = {"study": one.study, "protocol": one.protocol, "releases": one.releases}
+    if (entry.kind, entry.payload) != ("reserve", payload | {"event": encode(one.event)}):
+        return refuted(
+            _LEDGER, expected="its reservation", found=f"{entry.kind} entry, or other terms", where=one.site
+        )
     return confirmed(_LEDGER, found=f"entry {seq}", where=one.site)
 
 
@@ -220,8 +263,5 @@ def _code(approvals: list[Approval]) -> Iterator[Finding]:
 
     own = package_digest()
     for one in approvals:
-        if not is_digest(one.code):
-            yield not_checkable(_CODE, why="no digest of code", where=one.site)
-            continue
-        same = "the code that runs here" if one.code == own else "another code than runs here"
-        yield attested(_CODE, found=f"{one.package}, {one.code[:16]}: {same}", where=one.site)
+        same = "the code that runs here" if one.terms.code == own else "another code than runs here"
+        yield attested(_CODE, found=f"{one.terms.package}, {one.terms.code[:16]}: {same}", where=one.site)

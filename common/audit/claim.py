@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from wardround.common.audit.case import Case
+from wardround.common.audit.charges import asked, charged
 from wardround.common.audit.recompute import recompute
-from wardround.common.audit.spending import asked, charged
 from wardround.common.learning.study import quorum_of
 from wardround.common.privacy.coalitions import observers
 from wardround.common.privacy.events import times

@@ -158,15 +158,26 @@ def _holds(ledger: OwnLedger, claim: str, found: str) -> Finding:
     return attested(claim, found=f"{found}, up to entry {last.seq} of {last.time}", where=ledger.site)
 
 
-def _check_charges(case: Case, ledger: OwnLedger) -> int:
-    """Every receipt against the ledger, and every charge against the log; how many charges there are."""
+def check_receipts(case: Case, ledger: OwnLedger) -> None:
+    """Every receipt in the log against the ledger.
+
+    Raises:
+        TrustError: The ledger is not the one that a receipt was given from.
+    """
     spends = _of_study(case, ledger, "spend")
     settles = _of_study(case, ledger, "settle")
-    told = {(one.round, one.attempt): one for one in case.attempts}
-    for moment, one in told.items():
-        word = one.sites.get(ledger.site, SiteWord(refused="not asked"))
-        if word.charged:
+    for one in case.attempts:
+        word = one.sites.get(ledger.site)
+        if word is not None and word.charged:
+            moment = one.round, one.attempt
             _check_receipt(one, word, ledger, spends.get(moment), settles.get(moment))
+
+
+def _check_charges(case: Case, ledger: OwnLedger) -> int:
+    """Every receipt against the ledger, and every charge against the log; how many charges there are."""
+    check_receipts(case, ledger)
+    spends = _of_study(case, ledger, "spend")
+    told = {(one.round, one.attempt): one for one in case.attempts}
     for round_, attempt in spends:
         if (round_, attempt) not in told:
             raise TrustError(
@@ -198,7 +209,7 @@ def _check_receipt(
 ) -> None:
     if spend is None or spend.payload["base_model"] != one.base_model:
         raise TrustError(f"{one.where}: the ledger has no charge for it that starts from this model")
-    if word.reply and (settle is None or settle.payload["update"] != word.reply):
+    if settle is None or settle.payload["update"] != word.reply:
         raise TrustError(f"{one.where}: the ledger released other bytes than the log names, or none")
     number, head = word.ledger or (0, "")
     if not number < len(ledger.entries) or ledger.entries[number].hash != head:

@@ -43,8 +43,8 @@ class SiteWord:
 
     @property
     def asked(self) -> bool:
-        """Whether it was asked, and so may have been charged."""
-        return not self.refused.startswith(NOT_ASKED)
+        """Whether it was asked, and so may have been charged: a receipt shows it, whatever else the line says."""
+        return self.charged or not self.refused.startswith(NOT_ASKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +120,19 @@ def roster_of(entry: LogEntry) -> Roster:
     """
     try:
         return Roster.from_dict(entry.data)
+    except WardroundError as error:
+        raise TrustError(f"line {entry.seq + 1} holds no roster: {error}") from None
+
+
+def roster_in(entry: LogEntry, name: str) -> Roster:
+    """A roster in a field of a line.
+
+    Raises:
+        TrustError: There is none.
+    """
+    found = entry.data.get(name)
+    try:
+        return Roster.from_dict(found if isinstance(found, dict) else {})
     except WardroundError as error:
         raise TrustError(f"line {entry.seq + 1} holds no roster: {error}") from None
 

@@ -17,6 +17,7 @@ _ROSTER = "the roster in the bundle is that of the log"
 _ATTEMPTS = "rounds and attempts are complete and in order"
 _CHAIN = "each round starts from the model that the round before it ended with"
 _QUORUM = "every round that counts had its quorum, and only sites of the roster"
+_EVERYBODY = "every attempt says of every site what became of it"
 _END = "the study ran to its end"
 
 _KINDS = ("protocol", "roster", "approval", "members", "round", "void", "result", "finish")
@@ -34,6 +35,7 @@ def check_order(case: Case) -> Iterator[Finding]:
     yield from _kinds(case)
     yield _attempts(case)
     yield _chain(case)
+    yield _everybody(case)
     yield _quorum(case)
     yield _end(case)
 
@@ -99,6 +101,16 @@ def _chain(case: Case) -> Finding:
             )
         before = one
     return confirmed(_CHAIN, found=f"{len(case.attempts)} steps")
+
+
+def _everybody(case: Case) -> Finding:
+    """A site of which an attempt says nothing may have been asked in it."""
+    for one in case.attempts:
+        expected = set(case.roster_at(one.line).site_names) - case.left_at(one.line)
+        if missing := expected - one.sites.keys():
+            found = f"nothing of {', '.join(sorted(missing))}"
+            return refuted(_EVERYBODY, expected="asked, refused or missing", found=found, where=one.where)
+    return confirmed(_EVERYBODY, found=f"{len(case.attempts)} attempts")
 
 
 def _quorum(case: Case) -> Finding:

@@ -96,15 +96,13 @@ def recompute(
         ) from None
 
 
-def fits(claimed: float, found: float) -> bool:
-    """Whether a claim is the claim of releases that cost `found`: not below, and not far above.
+def fits(claimed: float, least: float, most: float) -> bool:
+    """Whether a claim is that of releases that cost between `least` and `most`: not below, and not far above.
 
-    >>> fits(2.2071, 2.20703), fits(2.2, 2.20703), fits(2.3, 2.20703)
+    >>> fits(2.2071, 2.20703, 2.20703), fits(2.2, 2.20703, 2.20703), fits(2.3, 2.20703, 2.20703)
     (True, False, False)
     """
-    if math.isinf(found):
-        return math.isinf(claimed)
-    return found - BELOW <= claimed <= found + ABOVE
+    return least - BELOW <= claimed <= most + ABOVE
 
 
 def _grouped(events: list[DpEvent], left: int | None) -> Groups:

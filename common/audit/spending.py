@@ -1,7 +1,8 @@
 """What the study cost each site's patients, recomputed, against what is claimed.
 
-Two numbers bound what a site was charged: the releases it signed receipts for, and the attempts in which it was asked
-(a reply that was lost is charged too). The claim must be that of the larger number; a site's own ledger says the truth.
+The claim is that of the attempts in which a site was asked (a reply that was lost is charged too). Whether it was
+charged for others, that the coordinator asked and did not log, only the site's own ledger tells; without it the claim
+lies between what the log shows and what the site's signed words allow (`charges`), and is not checkable.
 
 The lifetime of a patient pool is longer than a study: only the ledger knows it, so it is checked where one was handed
 over. Caps are private to a hospital and are checked by nobody else.
@@ -12,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from wardround.common.audit.case import Case
+from wardround.common.audit.charges import Charges, asked, charges_of
 from wardround.common.audit.evidence import RESULTS
 from wardround.common.audit.recompute import fits, recompute
-from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
+from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.checks import not_negative
 from wardround.common.errors import StorageError, TrustError, UsageError, WardroundError
 from wardround.common.formats import check_header
@@ -27,6 +29,7 @@ FORMAT: Final = "wardround-study-results"
 VERSION: Final = 1
 
 _CLAIMED: Final = "the stated epsilon of the study is that of its releases"
+_GAP: Final = "the log explains every entry that a site's ledger made between its receipts"
 _SAID: Final = "the published results say what the log says"
 _CAPS: Final = "the hospital's own caps were kept"
 
@@ -42,26 +45,6 @@ def check_spending(case: Case) -> Iterator[Finding]:
     yield not_checkable(_CAPS, why="caps are private; each hospital checks its own before it approves")
 
 
-def charged(case: Case) -> Mapping[str, int]:
-    """Site -> releases that it signed receipts for."""
-    return {
-        site: sum(one.sites[site].charged for one in case.attempts if site in one.sites)
-        for site in _sites(case)
-    }
-
-
-def asked(case: Case) -> Mapping[str, int]:
-    """Site -> attempts in which it was asked, and so may have been charged."""
-    return {
-        site: sum(one.sites[site].asked for one in case.attempts if site in one.sites)
-        for site in _sites(case)
-    }
-
-
-def _sites(case: Case) -> Sequence[str]:
-    return sorted({*case.roster.site_names, *(site for one in case.attempts for site in one.sites)})
-
-
 def _claims(case: Case) -> Iterator[Finding]:
     data = case.evidence.read(RESULTS)
     if data is None:
@@ -73,11 +56,13 @@ def _claims(case: Case) -> Iterator[Finding]:
         yield refuted(_CLAIMED, expected="the results of this study", found=str(error), where=RESULTS)
         return
     yield _facts(data, case)
-    for site, releases in asked(case).items():
+    for site, charges in charges_of(case).items():
         if site in claims:
-            yield _claim(case, site, releases, claims[site])
+            yield _claim(case, site, charges, claims[site])
         else:
             yield refuted(_CLAIMED, expected="a claim for each site", found="none", where=site)
+        if charges.unexplained and charges.ledger is None:
+            yield _gap(site, charges.unexplained)
 
 
 def _facts(data: bytes, case: Case) -> Finding:
@@ -138,24 +123,72 @@ def expected_counts(case: Case) -> Sequence[Mapping[str, object]]:
     ]
 
 
-def _claim(case: Case, site: str, releases: int, stated: Mapping[str, float]) -> Finding:
-    fewest = quorum_of(case.protocol, len(case.roster.site_names))
+def _gap(site: str, entries: int) -> Finding:
+    """A note, no refutation: other studies of the same patients stand in the same ledger."""
+    why = (
+        f"{entries} entries of its ledger between its receipts are of other studies of the same patients, or of "
+        "attempts that the log does not show; only its ledger would tell"
+    )
+    return not_checkable(_GAP, why=why, where=site)
+
+
+def _claim(case: Case, site: str, charges: Charges, stated: Mapping[str, float]) -> Finding:
     try:
-        found = epsilons(case.protocol.event(), releases, case.protocol.privacy.delta, fewest)
+        low, high = (_epsilons(case, releases) for releases in _between(charges))
+        told = _epsilons(case, charges.asked)
     except WardroundError as error:
         return not_checkable(_CLAIMED, why=str(error), where=site)
-    if stated.keys() != found.keys():
-        return refuted(_CLAIMED, expected=", ".join(found), found=", ".join(stated), where=site)
-    for against, epsilon in found.items():
-        if not fits(stated[against], epsilon):
-            return refuted(
-                _CLAIMED,
-                expected=f"{epsilon:.4f} against {against}, for {releases} releases",
-                found=f"{stated[against]:.4f}",
-                where=site,
-            )
-    shown = "; ".join(f"{epsilon:.4f} against {against}" for against, epsilon in found.items())
-    return confirmed(_CLAIMED, found=f"{releases} releases: {shown}", where=site)
+    if stated.keys() != told.keys():
+        return refuted(_CLAIMED, expected=", ".join(told), found=", ".join(stated), where=site)
+    for against, epsilon in stated.items():
+        least, most = low.get(against, 0.0), high.get(against, math.inf)
+        if not fits(epsilon, least, most):
+            expected = f"{_range(least, most)} against {against}, for {_said(charges)}"
+            return refuted(_CLAIMED, expected=expected, found=f"{epsilon:.4f}", where=site)
+    ranges = (f"{_range(low.get(one, 0.0), high.get(one, math.inf))} against {one}" for one in stated)
+    return _judged(charges, f"{_said(charges)}: {'; '.join(ranges)}", site)
+
+
+def _between(charges: Charges) -> tuple[int, float]:
+    """The fewest and the most releases whose epsilon may be stated; infinitely many where nothing bounds them."""
+    if charges.ledger is not None:
+        return charges.ledger.charges, max(charges.ledger.charges, charges.asked)
+    return charges.asked, math.inf if charges.most is None else max(charges.asked, charges.most)
+
+
+def _judged(charges: Charges, found: str, site: str) -> Finding:
+    """What a claim in the range is worth: only a ledger, or an approval of no more than was logged, confirms it."""
+    if charges.ledger is not None:
+        return (confirmed if charges.ledger.final else attested)(_CLAIMED, found=found, where=site)
+    if charges.most is not None and charges.most <= charges.asked:
+        return confirmed(_CLAIMED, found=found, where=site)
+    return not_checkable(_CLAIMED, why=found, where=site)
+
+
+def _said(charges: Charges) -> str:
+    log = f"{charges.asked} attempts in the log"
+    if charges.ledger is not None:
+        until = "" if charges.ledger.final else f", up to {charges.ledger.until}"
+        return f"{charges.ledger.charges} charges in its ledger{until}; {log}"
+    if charges.most is None:
+        return f"{log}; no approval and no ledger of it says how many there can be"
+    return f"{log}, at most {charges.most} charges by its own signed words"
+
+
+def _range(least: float, most: float) -> str:
+    """One or two numbers.
+
+    >>> _range(0.5, 0.5), _range(0.5, 0.75)
+    ('0.5000', '0.5000 to 0.7500')
+    """
+    return f"{least:.4f}" if f"{least:.4f}" == f"{most:.4f}" else f"{least:.4f} to {most:.4f}"
+
+
+def _epsilons(case: Case, releases: float) -> Mapping[str, float]:
+    if math.isinf(releases):
+        return {}
+    fewest = quorum_of(case.protocol, len(case.roster.site_names))
+    return epsilons(case.protocol.event(), int(releases), case.protocol.privacy.delta, fewest)
 
 
 def epsilons(event: DpEvent, releases: int, delta: float, fewest: int) -> Mapping[str, float]:

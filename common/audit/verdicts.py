@@ -23,7 +23,7 @@ VERSION: Final = 1
 REFUTED: Final = 10
 """Exit code where at least one claim is refuted."""
 
-_LONGEST: Final = 300  # characters of expected and found: a hostile file must not fill the screen
+_LONGEST: Final = 400  # characters of expected and found: a hostile file must not fill the screen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,8 @@ def _signed(case: Case, signed: Counter[str]) -> Iterator[Finding]:
 
 
 def _check_head(case: Case, attempt: Attempt, site: str, word: SiteWord) -> None:
+    if case.protocol.private and not word.reply:
+        raise TrustError("no digest of the whole reply, by which ledger and archive name it")
     head = open_head(
         word.head,
         _Ring(site, case.key_of(site, attempt.line)),

@@ -112,6 +112,10 @@ class StudyLog:
         """
         return self._append(kind, [data])[-1]
 
+    def of_kind(self, kind: str) -> list[Mapping[str, object]]:
+        """What the lines of a kind say, in their order; equal ones once."""
+        return [entry.data for entry in self._seen.values() if entry.kind == kind]
+
     def append_once(self, kind: str, data: Mapping[str, object]) -> LogEntry:
         """Append, unless a line of the same kind and data is there: for what is repeated after a crash."""
         return self._seen.get(_name(kind, _checked(data))) or self.append(kind, data)

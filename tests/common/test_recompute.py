@@ -111,6 +111,11 @@ def test_claims_are_those_that_other_code_recomputes_on_a_hundred_settings() -> 
     [(1.0, True), (1.0 - 9e-6, True), (1.0 - 2e-5, False), (1.0199, True), (1.021, False), (math.inf, False)],
 )
 def test_a_claim_may_be_rounded_and_no_more(claimed: float, fit: bool) -> None:
-    assert fits(claimed, 1.0) is fit
-    assert fits(math.inf, math.inf)
-    assert not fits(5.0, math.inf)
+    assert fits(claimed, 1.0, 1.0) is fit
+    assert fits(math.inf, math.inf, math.inf)
+    assert not fits(5.0, math.inf, math.inf)
+
+
+def test_a_claim_between_two_bounds_fits_and_one_outside_does_not() -> None:
+    assert [fits(claimed, 1.0, 2.0) for claimed in (0.99, 1.0, 1.5, 2.0, 2.1)] == [False, *[True] * 3, False]
+    assert fits(1e9, 1.0, math.inf)
