@@ -5,7 +5,7 @@
     approvals/NAME.json         its signed approval
     witness/NAME.json           its signed word on how much of each run's log it cosigned, under which root
     study.toml (and loadings)   the protocol as it was approved
-    roster.json                 the members as they were approved
+    members/NAME.json           the list of members as it was approved; the study may have run with a newer one
 
 The ledger shows every study of this pool, by name and digest, with what each cost: without that no lifetime total can
 be checked. Policy, caps, paths, tables and frozen patients stay where they are.
@@ -29,7 +29,7 @@ from wardround.common.trust.sealed import layout
 from wardround.common.trust.statement import sign_statement
 
 WITNESS: Final = "witness"
-ROSTER: Final = "roster.json"
+MEMBERS: Final = "members"
 
 
 def hand_over(site: Path, study: str, out: Path) -> Path:
@@ -48,7 +48,8 @@ def hand_over(site: Path, study: str, out: Path) -> Path:
     with office.ledger() as ledger:
         files = own_record(office, ledger, approval.protocol, approval.roster, consent)
     bundle = read_bundle(read_bundle_file(approval.bundle_path), approval.roster.coordinator_key)
-    files |= {STUDY: bundle.study.encode(), ROSTER: layout(approval.roster.to_dict())}
+    members = f"{MEMBERS}/{file_name(office.policy.site)}.json"
+    files |= {STUDY: bundle.study.encode(), members: layout(approval.roster.to_dict())}
     if bundle.loadings is not None:
         files[bundle.protocol.inputs.loadings] = bundle.loadings
     return write_bundle(

@@ -4,7 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from wardround.common.audit.verdicts import Finding
 from wardround.common.audit.verify import verify
 from wardround.common.formats import canonical, digest
 from wardround.common.learning.features import FeaturePath
+from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import dumps
@@ -25,6 +27,8 @@ from wardround.common.trust.checkpoint import Checkpoint, cosign, origin, sign
 from wardround.common.trust.checkpointfile import CHECKPOINTS, HEAD, checkpoint_line
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.merkle import Tree
+from wardround.common.trust.signed import text_of
+from wardround.common.trust.statement import APPROVAL, read_statement, sign_statement
 from wardround.common.trust.studylog import LogEntry, StudyLog, read_log
 from wardround.server.coordinator import LOG
 from wardround.server.handing import record
@@ -156,14 +160,18 @@ def with_manifest(folder: Path, protocol: StudyProtocol) -> Path:
     return folder
 
 
-def finished(root: Path, protocol: StudyProtocol) -> Record:
+def finished(
+    root: Path, protocol: StudyProtocol, *, run: Callable[[Federation], Parameters] = run_federation
+) -> Record:
     """Run a study to its end with the production coordinator and sites, and gather what both hand over."""
-    return finished_by(small_federation(root, protocol, names=NAMES), root)
+    return finished_by(small_federation(root, protocol, names=NAMES), root, run=run)
 
 
-def finished_by(federation: Federation, root: Path) -> Record:
+def finished_by(
+    federation: Federation, root: Path, *, run: Callable[[Federation], Parameters] = run_federation
+) -> Record:
     """The same with hospitals that may have taken part in other studies, or in this one before."""
-    protocol, model = federation.protocol, run_federation(federation)
+    protocol, model = federation.protocol, run(federation)
     roster = roster_of(federation)
     keys = {"coordinator": coordinator_key(federation.folder)}
     keys |= {hospital.name: hospital.office().key for hospital in federation.hospitals}
@@ -189,6 +197,24 @@ def finished_by(federation: Federation, root: Path) -> Record:
             if name not in (LOG, CHECKPOINTS)
         },
     )
+
+
+def without(made: Record, *places: str) -> Record:
+    """The record without the files that begin like this."""
+    return replace(made, files={n: data for n, data in made.files.items() if not n.startswith(places)})
+
+
+def with_approval(made: Record, site: str, **changes: object) -> Record:
+    """The record with another approval of a site in its log, which the site signed; None takes a field out."""
+    place = next(
+        number for number, (kind, data) in enumerate(made.lines) if kind == APPROVAL and data["site"] == site
+    )
+    said = b64decode(str(made.lines[place][1]["statement"]))
+    fields = {**read_statement(said, kind=APPROVAL, signer=made.keys[site].public).fields, **changes}
+    signed = sign_statement(
+        made.keys[site], APPROVAL, {name: value for name, value in fields.items() if value is not None}
+    )
+    return made.with_line(place, statement=text_of(signed))
 
 
 def ledger_of(site: str) -> str:

@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
-from tests.auditing import NAMES, Record, ledger_of
+from tests.auditing import NAMES, Record, ledger_of, with_approval
 
 from wardround.common.learning.parameters import parameters_digest
 from wardround.common.privacy.events import encode
@@ -194,6 +194,53 @@ def other_roster(honest: Record, draw: random.Random) -> Record:
     return honest.with_line(honest.at("roster"), sites=sites)
 
 
+def attempt_without_a_site(honest: Record, draw: random.Random) -> Record:
+    place, silent = a_round(honest, draw), draw.choice(NAMES)
+    sites = honest.lines[place][1]["sites"]
+    assert isinstance(sites, dict)
+    return honest.with_line(place, sites={name: said for name, said in sites.items() if name != silent})
+
+
+def reply_digest_dropped(honest: Record, draw: random.Random) -> Record:
+    place, site = a_round(honest, draw), draw.choice(NAMES)
+    sites = honest.lines[place][1]["sites"]
+    assert isinstance(sites, dict)
+    kept = {name: value for name, value in sites[site].items() if name != "reply"}
+    return honest.with_line(
+        place, sites={**sites, site: kept if draw.random() < 0.5 else {**kept, "reply": ""}}
+    )
+
+
+def approval_malformed(honest: Record, draw: random.Random) -> Record:
+    """One hospital signs an approval with a field that is missing, unknown, or of another type or range."""
+    change: dict[str, object] = draw.choice(
+        [
+            {"delta": draw.choice(["nan", "1e-5", "2.0", 1])},
+            {"releases": draw.choice([True, -1, "6", 2**40])},
+            {"event": draw.choice([{}, {"kind": "non-private"}, "none"])},
+            {"ledger": draw.choice([{"seq": 1}, {"seq": -1, "hash": "a" * 64}, 1])},
+            {"roster": "a" * 63},
+            {"by": "nobody"},
+            {"note": "x"},
+            {draw.choice(["event", "releases", "delta", "ledger", "roster", "code"]): None},
+        ]
+    )
+    return with_approval(honest, draw.choice(NAMES), **change)
+
+
+def approval_of_unknown_members(honest: Record, draw: random.Random) -> Record:
+    return with_approval(honest, draw.choice(NAMES), roster=f"{draw.getrandbits(256):064x}")
+
+
+def claim_beyond_the_approval(honest: Record, draw: random.Random) -> Record:
+    """More than all releases that were reserved can have cost."""
+    claim = json.loads(honest.files["results.json"])
+    site = draw.choice(claim["sites"])
+    against = draw.choice(sorted(site["epsilon"]))
+    site["epsilon"][against] = site["epsilon"][against] * 2 + draw.choice([0.1, 1.0, 10.0])
+    return honest.with_file("results.json", json.dumps(claim).encode())
+
+
 LIES: tuple[Lie, ...] = (
     other_noise,
     other_rate_or_steps,
@@ -214,7 +261,12 @@ LIES: tuple[Lie, ...] = (
     archive_of_a_round_missing,
     archive_file_missing,
     archive_file_of_another_round,
+    attempt_without_a_site,
+    reply_digest_dropped,
+    approval_malformed,
+    approval_of_unknown_members,
     claim_too_small,
+    claim_beyond_the_approval,
     claim_about_something_else,
     other_protocol,
     other_roster,

@@ -16,6 +16,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.server.app import server_app
 from wardround.server.archive import Archiving
 from wardround.server.coordinator import LOG, Coordinator
+from wardround.server.enrolment import published_lists
 from wardround.server.running import FEDERATION, RUN, published
 from wardround.server.serverfile import ServerFile
 from wardround.server.studyrun import StudyRun, keep
@@ -42,6 +43,13 @@ def play(
     folders = sites or {name: made.site(name) for name in made.names}
     for name in folders:
         made.approve(name, protocol)
+    return play_approved(made, protocol, folders, archiving=archiving)
+
+
+def play_approved(
+    made: Consortium, protocol: StudyProtocol, folders: Mapping[str, Path], *, archiving: Archiving = "keep"
+) -> Coordinator:
+    """The same for a study that was published and approved before."""
     server = ServerFile.load(made.server)
     home = server.studies / protocol.study.name
     (home / FEDERATION).mkdir(parents=True, exist_ok=True)
@@ -53,6 +61,7 @@ def play(
         protocol=protocol,
         initial=initial(protocol, path.width),
         archiving=archiving,
+        lists=lambda: published_lists(made.server),
     )
     coordinator.begin()
     serve(coordinator, folders)

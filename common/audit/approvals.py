@@ -139,14 +139,12 @@ def _before(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
             _BEFORE, expected="an approval of members that the log shows", found=found, where=one.where
         )
     doubtful = _first(one for one in others if one not in strange)
-    late, unsure = _late(case, _first(known)), {}
+    late, never = _late(case, _first(known)), _late(case, doubtful)
     for site, where in late.items():
-        if site in _late(case, doubtful):
+        if site not in never:
+            yield _of_other_members(case, doubtful[site])
+        elif site not in {one.site for one in strange}:
             yield refuted(_BEFORE, expected="an approval signed by the site", found="none", where=where)
-        else:
-            unsure[site] = doubtful[site]
-    for one in unsure.values():
-        yield _of_other_members(case, one)
     fine = sorted({one.site for one in known} - late.keys())
     if fine:
         yield confirmed(_BEFORE, found=f"{len(fine)} sites, {_by(known)}")

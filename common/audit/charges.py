@@ -131,10 +131,11 @@ def _count(case: Case, ledger: OwnLedger) -> Counted:
     study = case.protocol.study.name, case.protocol.digest
     accounts = [one for one in ledger.state.accounts if key_of(one.reserved.payload) == study]
     of_run = [one for one in accounts if one.run == case.run]
-    still_open = any(one.closed is None for one in accounts)
+    still_open = any(one.closed is None for one in accounts if one.run in (case.run, None))
+    ended = any(one.ended for one in of_run)  # then no later reservation is ever charged for it
     return Counted(
         charges=sum(len(one.spends) - len(one.returns) for one in of_run),
-        final=ledger.whole and not still_open,
+        final=ledger.whole and (ended or not still_open),
         until=f"entry {ledger.entries[-1].seq} of {ledger.entries[-1].time}",
     )
 

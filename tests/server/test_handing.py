@@ -120,7 +120,7 @@ def test_a_bundle_of_a_site_holds_its_own_signed_words(tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == {
         "manifest.json",
         "study.toml",
-        "roster.json",
+        "members",
         "ledgers",
         "approvals",
         "witness",
