@@ -27,6 +27,7 @@ from wardround.common.study.decode import convert, parse, read_text, refuse_miss
 from wardround.common.trust.certcheck import check_server_certificate
 from wardround.common.trust.identity import SigningKey, check_name
 from wardround.common.trust.join import check_host, join_address, split_address
+from wardround.common.trust.ledgerfile import make_folder
 from wardround.server.archive import Archiving
 from wardround.server.certificates import Pair, issue, make_authority
 
@@ -204,6 +205,20 @@ class ServerFile:
         """
         return SigningKey.load(self.identity)
 
+    def authority(self) -> Pair:
+        """The certificate authority that hospitals pinned, with its private key.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        try:
+            return Pair(certificate=self.ca.read_bytes(), key=self.ca_key.read_bytes())
+        except OSError as error:
+            raise StorageError(
+                f"could not read the certificate authority in {self.tls}: {error.strerror or error}",
+                advice="restore ca.crt and ca.key from a backup; with new ones every hospital needs a new invite",
+            ) from error
+
     def link_place(self) -> LinkPlace:
         """Where the SuperLink of this folder stands."""
         return LinkPlace(
@@ -238,8 +253,8 @@ def create_server(server: ServerFile, *, now: datetime) -> SigningKey:
             f"{path} exists already",
             advice="edit it, or choose another folder; --renew-certificate renews the certificate",
         )
-    _make_folder(server.folder)
-    _make_folder(server.tls)
+    make_folder(server.folder)
+    make_folder(server.tls)
     if not server.identity.exists():
         SigningKey.generate().save(server.identity)
     if not server.ca.exists():
@@ -259,13 +274,7 @@ def renew_certificate(server: ServerFile, *, now: datetime) -> datetime:
         StorageError: The authority cannot be read, or the certificate cannot be written.
         TrustError: The authority's files are not what they must be.
     """
-    try:
-        authority = Pair(certificate=server.ca.read_bytes(), key=server.ca_key.read_bytes())
-    except OSError as error:
-        raise StorageError(
-            f"could not read the certificate authority in {server.tls}: {error.strerror or error}",
-            advice="restore ca.crt and ca.key from a backup; with new ones every hospital needs a new invite",
-        ) from error
+    authority = server.authority()
     pair = issue(authority, (server.host, *server.names), now)
     _write(pair, server.certificate, server.certificate_key)
     return check_server_certificate(pair.certificate, authority.certificate, host=server.host, now=now)
@@ -274,14 +283,6 @@ def renew_certificate(server: ServerFile, *, now: datetime) -> datetime:
 def _write(pair: Pair, certificate: Path, key: Path) -> None:
     write_atomic(key, pair.key, mode=0o600)
     write_atomic(certificate, pair.certificate)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        advice = "choose a folder that you may write to"
-        raise StorageError(f"could not make {folder}: {error.strerror or error}", advice=advice) from error
 
 
 def _text(server: ServerFile) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from wardround.common.durable import exclusive, write_atomic
-from wardround.common.errors import StorageError, TrustError, UsageError
+from wardround.common.errors import TrustError, UsageError
 from wardround.common.flower.nodekeys import node_public_key
 from wardround.common.formats import digest
 from wardround.common.trust.identity import PublicKey, SigningKey
@@ -21,7 +21,7 @@ from wardround.common.trust.logpass import LogPass, seal_pass
 from wardround.common.trust.signed import utc_now
 from wardround.common.trust.studylog import StudyLog
 from wardround.common.trust.words import confirm
-from wardround.server.certificates import Pair, issue_client
+from wardround.server.certificates import issue_client
 from wardround.server.members import ENROL, REMOVE, ROTATE, Members
 from wardround.server.serverfile import ServerFile
 
@@ -112,13 +112,7 @@ def _check_apart(server: ServerFile, key: SigningKey, members: Members, asked: J
 
 
 def _pass(server: ServerFile, key: PublicKey, address: str, witness: JoinRequest, now: datetime) -> LogPass:
-    try:
-        authority = Pair(certificate=server.ca.read_bytes(), key=server.ca_key.read_bytes())
-    except OSError as error:
-        raise StorageError(
-            f"could not read the certificate authority in {server.tls}: {error.strerror or error}",
-            advice="restore ca.crt and ca.key from a backup",
-        ) from error
+    authority = server.authority()
     certificate = issue_client(authority, witness.name, node_public_key(witness.node_key), now)
     return LogPass(
         coordinator=server.name,

@@ -13,7 +13,7 @@ from wardround.client.office import Office
 from wardround.client.policy import SitePolicy
 from wardround.common.audit.bundling import write_bundle
 from wardround.common.errors import StorageError
-from wardround.common.study.bundle import STUDY
+from wardround.common.study.bundle import STUDY, check_path
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import load
 from wardround.common.trust.identity import Roster, SigningKey
@@ -40,6 +40,7 @@ def hand_over(run: Path, out: Path, *, sites: Path | None = None) -> Path:
     Raises:
         StorageError: No finished run, or something cannot be read or written.
         UsageError: `out` exists.
+        ProtocolError: The loadings have the name of a record.
         TrustError: Log or a ledger were changed.
     """
     folder = open_run(run)
@@ -47,6 +48,7 @@ def hand_over(run: Path, out: Path, *, sites: Path | None = None) -> Path:
     roster = _roster(federation, coordinator_key(federation))
     files: dict[str, Path | bytes] = {STUDY: folder.protocol, MODEL: folder.model}
     if protocol.inputs.loadings:
+        check_path(protocol.inputs.loadings)
         files[protocol.inputs.loadings] = run / protocol.inputs.loadings
     files |= record(federation, protocol, roster)
     for office in _offices(sites or run / SITES, roster):

@@ -121,8 +121,10 @@ class FollowedLog:
         """Keep a checkpoint as evidence: of a fork, or of a log whose lines were refused.
 
         Raises:
+            TrustError: The coordinator did not sign it: then it is evidence of nothing, and is not kept.
             StorageError: It could not be written.
         """
+        verify(signed, origin=signed.checkpoint.origin, coordinator=self._coordinator)
         write_atomic(self._folder / f"refused-{signed.checkpoint.size}.note", signed.encode())
 
     def _add(self, line: bytes) -> None:

@@ -121,16 +121,19 @@ class LogClient:
         """Hand a cosignature over."""
         self._ask("Cosign", study=study, size=size, line=line.line.removesuffix("\n"))
 
-    def follow(self, study: str, start: int) -> Generator[Page | SignedCheckpoint, None, None]:
-        """Lines from `start` and checkpoints, as they come, without end; nothing is verified.
+    def follow(
+        self, study: str, start: int, *, limit: float | None = None
+    ) -> Generator[Page | SignedCheckpoint, None, None]:
+        """Lines from `start` and checkpoints, as they come, for `limit` seconds or without end; nothing is verified.
 
         Raises:
-            LaterError: The connection was cut, or the service ended it; follow again from where it ended.
+            LaterError: The connection was cut, the service ended it, or the limit is over; follow again from where it
+                ended.
             ShorterError: The log is shorter than `start`.
             TrustError: The service refuses, or says what it may not say.
         """
         call = self._channel.unary_stream(logwire.path("Follow"))
-        stream = call(logwire.request("Follow", study=study, start=start))
+        stream = call(logwire.request("Follow", study=study, start=start), timeout=limit)
         try:
             for message in stream:
                 yield logwire.read_step(message)

@@ -29,6 +29,8 @@ NODE_KEY: Final = "node.key"
 REQUEST: Final = "request.json"
 PASS: Final = "pass.json"  # noqa: S105  (a file name, not a secret)
 
+_LONGEST: Final = 86_400.0  # seconds that `--once` may take
+
 _REQUEST: Final = (
     "Make a witness's keys and request.json, which its coordinator answers with a pass once the words of the key were "
     "compared on the telephone. Private keys stay in the folder."
@@ -72,6 +74,13 @@ def register(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
         default=run_witness,
         dest="run",
         help="catch up with the newest checkpoint, cosign it and end",
+    )
+    witness.add_argument(
+        "--limit",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="with --once: how long it may take (600); what was verified until then is kept, and the next call goes on",
     )
 
 
@@ -128,12 +137,14 @@ def run_witness(arguments: argparse.Namespace) -> int:
 def run_once(arguments: argparse.Namespace) -> int:
     """`wardround audit witness --once`."""
     from wardround.common.audit.witnessing import catch_up
+    from wardround.common.errors import UsageError
     from wardround.common.trust.signed import utc_now
 
+    if not 0 < arguments.limit <= _LONGEST:
+        raise UsageError(f"expected a --limit of 0 to {_LONGEST:g} seconds, found {arguments.limit:g}")
     with _Witness(arguments) as witness, witness.connect() as client:
         log = witness.log(client)
-        catch_up(client, log, witness.key, clock=utc_now)
-        _show(log, client.checkpoint(log.study))
+        _show(log, catch_up(client, log, witness.key, clock=utc_now, limit=arguments.limit))
     return 0
 
 

@@ -37,6 +37,26 @@ KIND: Final = Kind(
 )
 
 
+RECORDS: Final = frozenset(
+    {
+        STUDY,
+        "manifest.json",
+        "study-log.jsonl",
+        "checkpoints.jsonl",
+        "cosignatures.jsonl",
+        "roster.json",
+        "results.json",
+        "model.safetensors",
+        "archive",
+        "ledgers",
+        "approvals",
+        "witness",
+        "federation",
+    }
+)
+"""Files and folders of what an auditor is handed: no file of a study may stand in their place."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """A bundle whose signature, protocol, files and roster were checked against each other.
@@ -177,7 +197,7 @@ def _loadings(files: Mapping[str, str], protocol: StudyProtocol) -> bytes | None
 
 
 def check_path(name: str) -> None:
-    """Refuse a loadings file's name that leads out of the folder of `study.toml`, or stands for that file.
+    """Refuse a loadings file's name that leads out of the folder of `study.toml`, or stands for a record of the study.
 
     Raises:
         ProtocolError: Naming it.
@@ -190,10 +210,11 @@ def check_path(name: str) -> None:
     """
     path = PurePosixPath(name)
     plain = name.isprintable() and "\\" not in name and str(path) == name
-    if not plain or path.is_absolute() or ".." in path.parts or name in (".", STUDY):
+    taken = not path.parts or path.parts[0].casefold() in RECORDS
+    if not plain or path.is_absolute() or ".." in path.parts or taken:
         raise ProtocolError(
             f"expected a plain path beside {STUDY} as `inputs.loadings`, found {name!r:.80}",
-            advice="keep the loadings file beside study.toml",
+            advice="keep the loadings file beside study.toml, under a name of its own such as loadings.csv",
         )
 
 

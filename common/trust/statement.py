@@ -16,15 +16,14 @@ from typing import Final
 
 from wardround.common.errors import TrustError
 from wardround.common.formats import canonical, check_header, header
+from wardround.common.trust.dsse import unwrap, wrap
 from wardround.common.trust.identity import PublicKey, SigningKey
-from wardround.common.trust.signed import STATEMENT_DOMAIN, bytes_of, exact_keys, parse, text_of
+from wardround.common.trust.signed import STATEMENT_DOMAIN, parse
 
 FORMAT: Final = "wardround-statement"
 VERSION: Final = 1
 LONGEST: Final = 1 << 20  # bytes
 APPROVAL: Final = "approval"
-
-_ENVELOPE: Final = frozenset({"payload", "payloadType", "signatures"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +50,7 @@ def sign_statement(key: SigningKey, kind: str, fields: Mapping[str, object]) -> 
         fields: JSON values; numbers as integers or decimal strings.
     """
     payload = canonical({**header(FORMAT, VERSION), "kind": kind, **fields})
-    signature = {"keyid": key.public.fingerprint, "sig": text_of(key.sign(STATEMENT_DOMAIN, payload))}
-    return canonical(
-        {"payload": text_of(payload), "payloadType": STATEMENT_DOMAIN, "signatures": [signature]}
-    )
+    return wrap(key, STATEMENT_DOMAIN, payload)
 
 
 def read_statement(data: bytes, *, kind: str, signer: PublicKey, where: str = "a statement") -> Statement:
@@ -75,7 +71,7 @@ def read_statement(data: bytes, *, kind: str, signer: PublicKey, where: str = "a
     """
     if len(data) > LONGEST:
         raise TrustError(f"expected at most {LONGEST} bytes in {where}, found more")
-    payload, keyid, signature = _unwrap(data, where)
+    payload, keyid, signature = unwrap(data, STATEMENT_DOMAIN, where=where)
     if keyid != signer.fingerprint:
         raise TrustError(f"expected key {signer.short} under {where}, found another")
     signer.verify(STATEMENT_DOMAIN, payload, signature)
@@ -85,16 +81,3 @@ def read_statement(data: bytes, *, kind: str, signer: PublicKey, where: str = "a
         raise TrustError(f"expected {where} of kind {kind!r}, found {found.get('kind')!r:.80}")
     about = {name: value for name, value in found.items() if name not in ("format", "version", "kind")}
     return Statement(kind=kind, fields=about, keyid=keyid)
-
-
-def _unwrap(data: bytes, where: str) -> tuple[bytes, str, bytes]:
-    found = parse(data, where=where)
-    exact_keys(found, _ENVELOPE, where=where)
-    match found:
-        case {
-            "payload": payload,
-            "payloadType": "application/vnd.wardround.statement+json",
-            "signatures": [{"keyid": str(keyid), "sig": signature, **rest}],
-        } if not rest:
-            return bytes_of(payload, where=where), keyid, bytes_of(signature, where=where)
-    raise TrustError(f"expected a DSSE envelope of type {STATEMENT_DOMAIN} with one signature in {where}")

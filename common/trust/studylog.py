@@ -27,16 +27,16 @@ from pathlib import Path
 from wardround.common.durable import append_line, cut, exclusive, sync_folder
 from wardround.common.errors import StorageError, TrustError, UsageError
 from wardround.common.formats import canonical, check_header, digest, header
+from wardround.common.trust.dsse import unwrap, wrap
 from wardround.common.trust.identity import PublicKey, Roster, SigningKey
 from wardround.common.trust.ledgerfile import read_bytes, split
 from wardround.common.trust.ledgerline import NOTHING_BEFORE
 from wardround.common.trust.merkle import Tree
-from wardround.common.trust.signed import LOG_DOMAIN, bytes_of, exact_keys, parse, text_of, timestamp, utc_now
+from wardround.common.trust.signed import LOG_DOMAIN, exact_keys, parse, timestamp, utc_now
 
 FORMAT = "wardround-study-log"
 VERSION = 1
 
-_LINE_KEYS = frozenset({"payload", "payloadType", "signatures"})
 _KEYS = frozenset({"seq", "prev", "kind", "time", "data"})
 
 
@@ -221,10 +221,8 @@ def _sign(
     seq, prev = (before.seq + 1, before.hash) if before else (0, NOTHING_BEFORE)
     first = {} if before else header(FORMAT, VERSION)
     payload = canonical({**first, "seq": seq, "prev": prev, "kind": kind, "time": time, "data": dict(data)})
-    keyid = key.public.fingerprint
-    signature = {"keyid": keyid, "sig": text_of(key.sign(LOG_DOMAIN, payload))}
-    line = canonical({"payload": text_of(payload), "payloadType": LOG_DOMAIN, "signatures": [signature]})
-    return LogEntry(seq=seq, kind=kind, time=time, data=data, keyid=keyid, line=line)
+    line = wrap(key, LOG_DOMAIN, payload)
+    return LogEntry(seq=seq, kind=kind, time=time, data=data, keyid=key.public.fingerprint, line=line)
 
 
 def _chain(lines: list[bytes], keys: Mapping[str, PublicKey], where: str) -> list[LogEntry]:
@@ -237,7 +235,7 @@ def _chain(lines: list[bytes], keys: Mapping[str, PublicKey], where: str) -> lis
 def _read(line: bytes, keys: Mapping[str, PublicKey], before: LogEntry | None, where: str) -> LogEntry:
     seq, prev = (before.seq + 1, before.hash) if before else (0, NOTHING_BEFORE)
     place = f"{where}, line {seq + 1}"
-    payload, keyid, signature = _unwrap(line, place)
+    payload, keyid, signature = unwrap(line, LOG_DOMAIN, where=place)
     if keyid in keys:
         keys[keyid].verify(LOG_DOMAIN, payload, signature)
     found = parse(payload, where=place)
@@ -252,19 +250,6 @@ def _read(line: bytes, keys: Mapping[str, PublicKey], before: LogEntry | None, w
         f"{place} does not follow the line before",
         advice="lines were changed, moved or removed; compare with another party's copy",
     )
-
-
-def _unwrap(line: bytes, place: str) -> tuple[bytes, str, bytes]:
-    found = parse(line, where=place)
-    exact_keys(found, _LINE_KEYS, where=place)
-    match found:
-        case {
-            "payload": payload,
-            "payloadType": "application/vnd.wardround+json",
-            "signatures": [{"keyid": str(keyid), "sig": signature, **rest}],
-        } if not rest:
-            return bytes_of(payload, where=place), keyid, bytes_of(signature, where=place)
-    raise TrustError(f"expected a DSSE envelope of type {LOG_DOMAIN} with one signature in {place}")
 
 
 def _name(kind: str, data: Mapping[str, object]) -> str:

@@ -7,6 +7,18 @@ from pathlib import Path
 import pytest
 from tests.studies import keys_and_roster, small_protocol
 
+from wardround.common.audit import evidence
+from wardround.common.audit.bundling import MANIFEST
+from wardround.common.audit.evidence import (
+    APPROVALS,
+    ARCHIVE,
+    CHECKPOINTS,
+    LEDGERS,
+    LOG,
+    MODEL,
+    RESULTS,
+    WITNESS,
+)
 from wardround.common.errors import ProtocolError, StorageError, TrustError, UsageError, WardroundError
 from wardround.common.formats import digest
 from wardround.common.study import bundle as module
@@ -21,6 +33,7 @@ from wardround.common.study.bundle import (
 )
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import dumps
+from wardround.common.trust.checkpointfile import COSIGNATURES
 from wardround.common.trust.rosterfile import seal_roster
 from wardround.common.trust.sealed import seal_file
 
@@ -114,6 +127,33 @@ def test_loadings_that_are_missing_are_refused() -> None:
 def test_a_path_that_leads_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(ProtocolError, match="plain path"):
         check_path(name)
+
+
+RECORD = (
+    LOG,
+    CHECKPOINTS,
+    COSIGNATURES,
+    evidence.ROSTER,
+    MODEL,
+    RESULTS,
+    MANIFEST,
+    ARCHIVE,
+    LEDGERS,
+    WITNESS,
+    APPROVALS,
+)
+
+
+@pytest.mark.parametrize(
+    "name", [*RECORD, "ledgers/north.jsonl", "Results.JSON", "federation/study-log.jsonl"]
+)
+def test_loadings_under_the_name_of_a_record_are_refused_wherever_a_study_comes_from(name: str) -> None:
+    """Laid over an auditor's bundle they would stand in that record's place."""
+    with pytest.raises(ProtocolError, match="plain path"):
+        check_path(name)
+    protocol = with_loadings(name)
+    with pytest.raises(ProtocolError, match="plain path"):
+        read_bundle(forged(protocol, {STUDY: dumps(protocol), name: LOADINGS.decode()}), KEY.public)
 
 
 @pytest.mark.parametrize("name", ["../x.csv", "/tmp/x.csv"])  # noqa: S108  (nothing is written there)

@@ -1,5 +1,6 @@
 """A witness's own copy: what it takes, what it refuses, and what is left of it after a crash at any byte."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ def test_a_log_with_another_root_is_a_fork_and_kept_as_evidence(tmp_path: Path) 
         log.take(fork)
     assert (tmp_path / "copy" / "refused-6.note").read_bytes() == fork.encode()
     assert log.remembered is None
+
+
+def test_what_the_coordinator_did_not_sign_is_evidence_of_nothing_and_is_not_kept(tmp_path: Path) -> None:
+    whole, log = lines(tmp_path), copy(tmp_path)
+    for forged in (signed(whole, signer=7), replace(signed(whole), signatures=signed(whole[:3]).signatures)):
+        with pytest.raises(TrustError):
+            log.set_aside(forged)
+        assert not list((tmp_path / "copy").glob("refused-*"))
+    log.set_aside(signed(whole, study="other"))
+    assert (tmp_path / "copy" / "refused-6.note").read_bytes() == signed(whole, study="other").encode()
 
 
 @pytest.mark.parametrize("kept", [0, 3])

@@ -18,7 +18,7 @@ from wardround.common.audit.followed import FollowedLog
 from wardround.common.audit.logclient import LaterError, LogClient, credentials
 from wardround.common.audit.witnessing import catch_up, cosigned, verified
 from wardround.common.errors import TrustError
-from wardround.common.trust.checkpoint import verify
+from wardround.common.trust.checkpoint import Checkpoint, SignedCheckpoint, verify
 from wardround.common.trust.join import split_address
 from wardround.common.trust.signed import utc_now
 from wardround.server.logclients import Limits
@@ -210,14 +210,17 @@ def test_a_witness_goes_on_after_a_crash_and_offers_what_it_cosigned_last(
     with running(server) as service, witness.client(service) as client:
         assert next(verified(client, witness.log())) == signed  # and it dies before it hands over
         assert client.checkpoint(STUDY) == signed
-        assert catch_up(client, witness.log(), witness.key, clock=utc_now).checkpoint == signed.checkpoint
+        assert (
+            catch_up(client, witness.log(), witness.key, clock=utc_now, limit=60.0).checkpoint
+            == signed.checkpoint
+        )
         assert len(client.checkpoint(STUDY).signatures) == 2
         made.add(1)
         made.sign()
         service.look_now()
         log = witness.log()
         assert log.size == 5
-        assert catch_up(client, log, witness.key, clock=utc_now).checkpoint.size == 6
+        assert catch_up(client, log, witness.key, clock=utc_now, limit=60.0).checkpoint.size == 6
         assert witness.log().size == 6
 
 
@@ -230,7 +233,7 @@ def test_a_log_that_was_rolled_back_is_noticed_and_the_evidence_kept(
     made.add(4)
     made.sign()
     with running(server) as service, witness.client(service) as client:
-        catch_up(client, witness.log(), witness.key, clock=utc_now)
+        catch_up(client, witness.log(), witness.key, clock=utc_now, limit=60.0)
     for path in made.folder.iterdir():
         path.unlink()
     for path, data in early.items():
@@ -242,7 +245,7 @@ def test_a_log_that_was_rolled_back_is_noticed_and_the_evidence_kept(
         witness.client(service) as client,
         pytest.raises(TrustError, match="the log is shorter"),
     ):
-        catch_up(client, witness.log(), witness.key, clock=utc_now)
+        catch_up(client, witness.log(), witness.key, clock=utc_now, limit=60.0)
     assert (witness.folder / STUDY / "refused-2.note").read_bytes() == signed.encode()
     assert witness.log().size == 6
 
@@ -252,7 +255,7 @@ def test_a_rewritten_log_is_not_cosigned_and_the_evidence_is_kept(server: Server
     made.add(1)
     made.sign()
     with running(server) as service, witness.client(service) as client:
-        catch_up(client, witness.log(), witness.key, clock=utc_now)
+        catch_up(client, witness.log(), witness.key, clock=utc_now, limit=60.0)
     for path in made.folder.iterdir():
         path.unlink()
     other = writer(server)
@@ -262,7 +265,35 @@ def test_a_rewritten_log_is_not_cosigned_and_the_evidence_is_kept(server: Server
         signed = other.sign()
         with running(server) as service, witness.client(service) as client:
             with pytest.raises(TrustError, match=words):
-                catch_up(client, witness.log(), witness.key, clock=utc_now)
+                catch_up(client, witness.log(), witness.key, clock=utc_now, limit=60.0)
             assert len(client.checkpoint(STUDY).signatures) == 1
         kept = witness.folder / STUDY / f"refused-{2 + count}.note"
         assert kept.read_bytes() == signed.encode()
+
+
+class Boasting(LogClient):
+    """A service that names a checkpoint, and never shows it."""
+
+    def checkpoint(self, study: str) -> SignedCheckpoint:
+        """Of more lines than there are, under a signature that is nobody's."""
+        said = super().checkpoint(study)
+        far = Checkpoint(origin=said.checkpoint.origin, size=1000, root=bytes(32))
+        return SignedCheckpoint(checkpoint=far, signatures=said.signatures)
+
+
+def test_catching_up_with_lines_that_never_come_ends_in_time_and_keeps_what_was_verified(
+    server: ServerFile, tmp_path: Path
+) -> None:
+    made, witness = writer(server), Witness(server, tmp_path / "w", 50)
+    made.add(4)
+    made.sign()
+    log, began = witness.log(), time.monotonic()
+    with (
+        running(server) as service,
+        Boasting(service.address, witness.given, witness.node_key) as client,
+        pytest.raises(LaterError),
+    ):
+        catch_up(client, log, witness.key, clock=utc_now, limit=5.0)
+    assert time.monotonic() - began < 30
+    assert log.size == witness.log().size == 5
+    assert not list(witness.folder.rglob("refused-*"))
