@@ -15,6 +15,7 @@ from wardround.common.card.facts import CardFacts, ModelFacts, SiteFacts
 from wardround.common.card.page import write_page
 from wardround.common.errors import StorageError
 from wardround.common.formats import check_header, digest
+from wardround.common.learning.explaining import explain
 from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.released import ReleasedModel
 from wardround.server.outcome import FORMAT, VERSION
@@ -91,6 +92,7 @@ def card_facts(results: bytes, model: ReleasedModel) -> CardFacts:
             digest=parameters_digest(model.parameters),
         ),
         released=found["evaluation"],
+        explanation=explain(model).as_json(),
         sources={
             "protocol_digest": found["protocol_digest"],
             "results_digest": digest(results),

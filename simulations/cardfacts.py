@@ -7,9 +7,12 @@ from typing import Any, Final
 from wardround.common.card.card import write_card
 from wardround.common.card.facts import CardFacts, Measured, ModelFacts, SiteFacts
 from wardround.common.card.page import write_page
+from wardround.common.card.statements import EXACT
 from wardround.common.formats import digest
+from wardround.common.learning.explaining import explain
 from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.released import ReleasedModel
+from wardround.simulations.carriers import METHOD
 from wardround.simulations.results import Results
 
 _MEASURED: Final = (
@@ -47,6 +50,8 @@ def card_facts(results: Results, model: ReleasedModel) -> CardFacts:
         rounds=results.rounds,
         model=model_facts(model),
         measured=Measured(**{name: tuple(body.get(name, ())) for name in _MEASURED}, primary=results.primary),
+        explanation=explain(model).as_json(),
+        carriers=_carriers(results),
         sources={
             "protocol_digest": results.protocol_digest,
             "results_digest": digest(results.to_json().encode()),
@@ -56,6 +61,11 @@ def card_facts(results: Results, model: ReleasedModel) -> CardFacts:
         },
         notes=results.notes,
     )
+
+
+def _carriers(results: Results) -> Mapping[str, Any] | None:
+    rows = results.as_json().get("carriers", [])
+    return {"status": EXACT, "method": METHOD, "tests": rows} if rows else None
 
 
 def model_facts(model: ReleasedModel) -> ModelFacts:

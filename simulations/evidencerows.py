@@ -157,4 +157,32 @@ class WorstGroupRow:
         not_negative(judged=self.judged, too_few=self.too_few)
 
 
-EvidenceRow = CalibrationRow | BinRow | NetBenefitRow | GapRow | WorstGroupRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierRow:
+    """Whether an input of the released model carries its prediction on held-out patients; see `carriers`.
+
+    Attributes:
+        feature: The feature, or the component of public loadings.
+        statistic: Standard deviations by which the outcome follows the input's contribution more than by chance.
+        p: One-sided, by permutation within hospitals.
+        adjusted: The same after Holm's correction for all inputs tested.
+        significant: Whether `adjusted` is at most the level.
+        patients: Held-out patients.
+        permutations: Drawn.
+    """
+
+    feature: str
+    statistic: float
+    p: float
+    adjusted: float
+    significant: bool
+    patients: int
+    permutations: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        in_range(0, 1, p=self.p, adjusted=self.adjusted)
+        not_negative(patients=self.patients, permutations=self.permutations)
+
+
+EvidenceRow = CalibrationRow | BinRow | NetBenefitRow | GapRow | WorstGroupRow | CarrierRow

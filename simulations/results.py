@@ -32,6 +32,7 @@ from wardround.common.formats import check_header, header
 from wardround.simulations.evidencerows import (
     BinRow,
     CalibrationRow,
+    CarrierRow,
     EvidenceRow,
     GapRow,
     NetBenefitRow,
@@ -68,8 +69,9 @@ _ROWS: Final[Mapping[str, type[Row | EvidenceRow]]] = {
     "calibration": CalibrationRow,
     "calibration_bins": BinRow,
     "net_benefit": NetBenefitRow,
+    "carriers": CarrierRow,
 }
-_EVIDENCE: Final = ("gaps", "worst_groups", "calibration", "calibration_bins", "net_benefit")
+_EVIDENCE: Final = ("gaps", "worst_groups", "calibration", "calibration_bins", "net_benefit", "carriers")
 _LATER: Final[Mapping[str, object]] = {"replaced": [], "honest_sites": 0, **{name: [] for name in _EVIDENCE}}
 """Fields that version 1 gained later: written only where they say something."""
 _MEASURED: Final = (EvaluationRow, GainRow, CurveRow, SubgroupRow, *(_ROWS[name] for name in _EVIDENCE))
@@ -97,6 +99,7 @@ class Results:
         gaps, worst_groups: How much worse the federated model is for some groups of patients; see their rows.
         calibration, calibration_bins, net_benefit: Whether its probabilities mean what they say, and whether acting
             on them helps; see their rows. Empty where the outcome or the loss gives no probabilities.
+        carriers: Inputs of the released model that were tested on held-out patients; see `carriers`.
         replaced: As `epsilon`, for replacing one patient by another.
         honest_sites: h, under joint noise: the claim holds against all parties but so many honest sites.
         left_out_sites: Sites that were below the protocol's minimum.
@@ -125,6 +128,7 @@ class Results:
     calibration: tuple[CalibrationRow, ...] = ()
     calibration_bins: tuple[BinRow, ...] = ()
     net_benefit: tuple[NetBenefitRow, ...] = ()
+    carriers: tuple[CarrierRow, ...] = ()
     replaced: tuple[EpsilonRow, ...] = ()
     honest_sites: int = 0
     left_out_sites: int = 0

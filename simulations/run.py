@@ -19,7 +19,9 @@ from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.baselines import train_baselines
 from wardround.simulations.cardfacts import write_model_card
+from wardround.simulations.carriers import carrier_rows
 from wardround.simulations.evaluation import ALL, Board, Predictions
+from wardround.simulations.evidencerows import CarrierRow
 from wardround.simulations.federation import Backend, Federation, run_federation
 from wardround.simulations.hospitals import Consortium, Hospital, fold_of, spends
 from wardround.simulations.outcome import summarise
@@ -32,6 +34,8 @@ Step = Callable[[str, int, int], None]
 """Progress: what is being done, how much of it is done, out of how much."""
 
 CURVE_POINTS = 20
+_CARRIERS = 1
+"""Names the randomness of the carriers' test, so that what others draw stays as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     run.keep_ledgers({h.name: spends(h) for h in plan.consortium.hospitals})
     step("evaluating", 0, 1)
     results = summarise(plan.protocol, plan.consortium, board, run, seed=plan.seed, folds=plan.folds)
+    results = replace(results, carriers=_carriers(plan, model))
     write_report(results, plan.protocol, run.path)
     write_model_card(results, model, run.path)
     results.save(run.results)
@@ -102,6 +107,14 @@ def _facts(plan: Plan) -> RunFacts:
         folds=plan.folds,
         leave_one_out=plan.leave_one_out,
     )
+
+
+def _carriers(plan: Plan, model: ReleasedModel) -> tuple[CarrierRow, ...]:
+    """Tested on patients that did not train the released model: under cross-validation those of the last fold."""
+    hospitals: Sequence[Hospital] = plan.consortium.hospitals
+    if plan.folds:
+        hospitals = [fold_of(h, plan.folds - 1, plan.folds, seed=plan.seed) for h in hospitals]
+    return carrier_rows(model, hospitals, np.random.default_rng([plan.seed, _CARRIERS]))
 
 
 def _tested(plan: Plan) -> Sequence[Hospital]:

@@ -17,6 +17,7 @@ from wardround.common.card.markup import (
 from wardround.common.card.statements import NOT_MEASURED, TOO_FEW
 from wardround.common.wording import METRIC_NAMES, NOTHING, interval, number, signed
 
+_LISTED: Final = 30
 _SHOWN: Final = 15
 """Inputs in the picture; the table has all that the card has."""
 _VERDICTS: Final = {
@@ -143,7 +144,7 @@ def explanation(found: Card) -> str:
     if "features" not in found:
         return section("explanation", title, _not_measured(found))
     rows = found["features"]
-    told = {row["name"]: row for row in found["significance"].get("tests", ())}
+    told = {row["feature"]: row for row in found["significance"].get("tests", ())}
     drawn = [(row["name"], row["share"], f"{row['share']:.1%}") for row in rows[:_SHOWN]]
     picture = bars_picture(
         "card-carriers",
@@ -159,7 +160,7 @@ def explanation(found: Card) -> str:
             row["direction"],
             _significance(told.get(row["name"]), found["significance"]),
         )
-        for row in rows
+        for row in rows[:_LISTED]
     ]
     head = ("Input", "Modality", "Share", "Higher values", "On held-out patients")
     sums = [(row["modality"], str(row["features"]), f"{row['share']:.1%}") for row in found["modalities"]]
@@ -168,12 +169,29 @@ def explanation(found: Card) -> str:
         title,
         picture,
         table("By input", head, lines, words=(1, 3, 4)),
+        _rest(rows[_LISTED:]),
+        _components(found["significance"], {row["name"] for row in rows}),
         table("By modality", ("Modality", "Inputs", "Share"), sums),
         f"<p>{escape(found['method'])}</p>",
         "<h3>Assumed</h3>",
         bullets(found["assumptions"]),
         f"<p>Significance: {escape(found['significance'].get('method', found['significance']['status']))}</p>",
     )
+
+
+def _rest(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    share = sum(row["share"] for row in rows)
+    return f"<p>{len(rows)} more inputs have {share:.1%} together; model-card.json lists them.</p>"
+
+
+def _components(found: Card, features: set[str]) -> str:
+    """What was tested under another name than a feature's: components of public loadings."""
+    rows = [row for row in found.get("tests", ()) if row["feature"] not in features]
+    lines = [(row["feature"], _significance(row, found)) for row in rows]
+    head = ("Component", "On held-out patients")
+    return table("Components of the public loadings", head, lines, words=(1,)) if lines else ""
 
 
 def _significance(test: Row | None, found: Card) -> str:

@@ -29,7 +29,7 @@ BLOCK: Final = 1024
 """Columns converted at once: bounds the extra memory on wide panels."""
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """One input column before loadings: its name, its modality, and the feature it belongs to."""
 
     name: str
@@ -87,7 +87,7 @@ class FeaturePath:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The model's inputs, in order: features, then components, then `present:<modality>`."""
-        kept = tuple(self._columns[place].name for place in self._kept)
+        kept = tuple(self.columns[place].name for place in self._kept)
         components = self.loadings.components if self.loadings else ()
         return (*kept, *components, *(f"present:{name}" for name in self.optional_modalities))
 
@@ -110,7 +110,7 @@ class FeaturePath:
             CohortError: A column is absent or there twice, naming it.
         """
         absent = self._absent(frame)
-        values = np.zeros((len(frame), len(self._columns)), np.float32)
+        values = np.zeros((len(frame), len(self.columns)), np.float32)
         missing = np.ones((len(frame), len(self.features)), np.bool_)
         self._fill_numeric(frame, absent, values, missing)
         self._fill_categories(frame, absent, values, missing)
@@ -119,15 +119,16 @@ class FeaturePath:
         return self._scaled(self._compressed(values, present))
 
     @cached_property
-    def _columns(self) -> tuple[_Column, ...]:
-        columns: list[_Column] = []
+    def columns(self) -> tuple[Column, ...]:
+        """The columns before loadings, in order."""
+        columns: list[Column] = []
         for feature in self.features:
             names = [feature.name]
             if feature.kind == "categorical":
                 names = [f"{feature.name}={category}" for category in feature.categories]
             if feature.missing == "indicator":
                 names.append(f"missing:{feature.name}")
-            columns += [_Column(name, feature.modality, feature.name) for name in names]
+            columns += [Column(name, feature.modality, feature.name) for name in names]
         return tuple(columns)
 
     @cached_property
@@ -155,7 +156,7 @@ class FeaturePath:
 
     @cached_property
     def _kept(self) -> NDArray[np.int64]:
-        return np.setdiff1d(np.arange(len(self._columns)), self._loaded)
+        return np.setdiff1d(np.arange(len(self.columns)), self._loaded)
 
     def _absent(self, frame: pd.DataFrame) -> frozenset[str]:
         """Names of feature columns that the table may lack and does lack."""
@@ -223,7 +224,7 @@ class FeaturePath:
             own = _places([feature.modality == modality for feature in self.features])
             lacking = missing[:, own].all(axis=1)
             present[:, index] = ~lacking
-            columns = _places([column.modality == modality for column in self._columns])
+            columns = _places([column.modality == modality for column in self.columns])
             values[np.ix_(lacking, columns)] = 0.0
         return np.minimum(present, np.float32(self.inputs.clamp))
 
@@ -232,6 +233,18 @@ class FeaturePath:
             return np.concatenate([values, present], axis=1)
         components = values[:, self._loaded] @ self.loadings.matrix
         return np.concatenate([values[:, self._kept], components, present], axis=1)
+
+    def combined(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Model inputs of rows whose columns are standardised already and which lack no modality.
+
+        Args:
+            columns: Shape (rows, number of `columns`).
+
+        Returns:
+            As `transform`.
+        """
+        present = np.ones((len(columns), len(self.optional_modalities)), np.float32)
+        return self._scaled(self._compressed(columns, np.minimum(present, np.float32(self.inputs.clamp))))
 
     def _scaled(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.inputs.norm == "none":

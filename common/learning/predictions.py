@@ -42,6 +42,28 @@ def predict(protocol: StudyProtocol, parameters: Parameters, rows: PatientRows) 
     return _per_patient(per_row, rows)
 
 
+def scores(
+    protocol: StudyProtocol, parameters: Parameters, inputs: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """What a model gives before it becomes a probability, in float64: differences of it are what inputs bring.
+
+    Args:
+        protocol: The study.
+        parameters: The model.
+        inputs: Shape (rows, width of the feature path).
+
+    Returns:
+        Shape (rows, outputs). Binary: the log odds of `positive`. Class: log odds, centred over the classes.
+        Continuous: in public standard deviations. Survival: the risk score, higher = worse.
+    """
+    module = build(protocol, inputs.shape[1])
+    load_into(module, parameters)
+    found = _outputs(_scoring(module), inputs)
+    if isinstance(protocol.outcome, ClassOutcome):
+        found -= found.mean(axis=1, keepdims=True)
+    return found
+
+
 def survival_of(
     protocol: StudyProtocol, parameters: Parameters, risk: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
