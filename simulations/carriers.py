@@ -228,7 +228,8 @@ def _standardised(outcome: Numbers, contributions: Numbers, hospital: NDArray[np
         if own.sum() > 1:
             spread = outcome[own].T @ outcome[own] / (own.sum() - 1)
             variance += np.einsum("kl,nkm,nlm->m", spread, contributions[own], contributions[own])
-    return np.divide(found, np.sqrt(variance), out=np.zeros_like(found), where=variance > 0)
+    result: Numbers = np.divide(found, np.sqrt(variance), out=np.zeros(len(variance)), where=variance > 0)
+    return result
 
 
 def holm(p: Numbers) -> Numbers:

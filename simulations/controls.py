@@ -102,10 +102,10 @@ def run_control(control: Control, wanted: dict[str, Any], folder: Path) -> Outco
     )
     out = folder / "run"
     consortium = from_table(
-        protocol, None, folder / "patients.csv", site_column="hospital", out=out, cohort="synthetic", seed=0
+        protocol, folder, folder / "patients.csv", site_column="hospital", out=out, cohort="synthetic", seed=0
     )
     results = simulate(
-        plan(protocol, None, consortium, backend="inline", seed=0, folds=0, leave_one_out="no"), out
+        plan(protocol, folder, consortium, backend="inline", seed=0, folds=0, leave_one_out="no"), out
     )
     return _outcome(control, results, read_card(out / FILE_NAME), time.monotonic() - start)
 
@@ -209,7 +209,7 @@ class Verdict:
 
     def passed(self, wanted: dict[str, Any]) -> bool:
         """Whether the plan's limits are kept."""
-        return (
+        return bool(
             self.covering >= wanted["fewest_intervals"]
             and self.false_carriers <= wanted["most_false_carriers"]
             and self.found >= wanted["fewest_found"]
@@ -240,16 +240,15 @@ def page(outcomes: Sequence[Outcome], wanted: dict[str, Any]) -> str:
         "Seeds, settings and limits were written down in `simulations/controls_plan.toml` and committed before the",
         "first run. `python -m wardround.simulations.controls --out docs/results` writes this page.",
         "",
-        "| mechanism | runs of each kind | AUC intervals with .5 | shuffled studies with a carrier | planted gene found | "
-        "other carriers beside it | verdict |",
+        "| mechanism | runs of each kind | AUC intervals with .5 | shuffled studies with a carrier | "
+        "planted gene found | other carriers beside it | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in found:
         judged = one.mechanism in wanted["deciding"]
         word = ("passed" if one.passed(wanted) else "FAILED") if judged else "reported only"
-        head.append(
-            f"| {one.mechanism} | {one.runs} | {one.covering} | {one.false_carriers} | {one.found} | {one.beside} | {word} |"
-        )
+        counts = (one.runs, one.covering, one.false_carriers, one.found, one.beside)
+        head.append(f"| {one.mechanism} | {' | '.join(map(str, counts))} | {word} |")
     limits = (
         f"Limits: at least {wanted['fewest_intervals']}, at most {wanted['most_false_carriers']}, at least "
         f"{wanted['fewest_found']}. Holm within a study, level .001."
