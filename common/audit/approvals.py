@@ -28,7 +28,7 @@ from wardround.common.trust.studylog import LogEntry
 _SIGNED: Final = "every approval in the log is one that its site signed, whole and in range"
 _BEFORE: Final = "each site had approved the study before it took part in a round"
 _TERMS: Final = "each site approved the terms that the protocol states"
-_ONE: Final = "a site's approvals agree about the entry of its ledger that reserved"
+_ONE: Final = "a site's approvals agree about its ledger, and its charges came after what it reserved"
 _RESERVED: Final = "no site was charged more than it approved"
 _LEDGER: Final = "the reservation that a site approved stands in its ledger"
 _HANDED: Final = "the approval that the hospital itself handed over is the one in the log"
@@ -71,7 +71,7 @@ def check_approvals(case: Case) -> Iterator[Finding]:
     yield from _before(case, approvals)
     if approvals:
         yield from _terms(case, approvals)
-        yield from _one(approvals)
+        yield from _one(case, approvals)
         yield from _reserved(case, approvals)
         yield from _ledgers(case, approvals)
         yield from _code(approvals)
@@ -207,17 +207,29 @@ def _terms(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
         yield confirmed(_TERMS, found=f"{len(approvals) - len(wrong)} approvals: {found}")
 
 
-def _one(approvals: list[Approval]) -> Iterator[Finding]:
-    """A ledger has one entry of a number; two approvals that name it otherwise show a ledger that was rewritten."""
+def _one(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
+    """A ledger has one entry of a number, and only grows; otherwise it was rewritten or restored from a copy."""
     heads: dict[tuple[str, int], object] = {}
     wrong = 0
     for one in approvals:
         seq, head = one.terms.ledger
+        early = _charged_at_or_before(case, one)
         if heads.setdefault((one.site, seq), (head, one.terms.time)) != (head, one.terms.time):
             wrong += 1
             yield refuted(_ONE, expected=f"one entry {seq}", found="two different ones", where=one.where)
+        elif early is not None:
+            wrong += 1
+            found = f"entry {early} in a receipt"
+            yield refuted(_ONE, expected=f"charges after entry {seq}", found=found, where=one.where)
     if not wrong:
         yield confirmed(_ONE, found=f"{len(heads)} reservations")
+
+
+def _charged_at_or_before(case: Case, one: Approval) -> int | None:
+    """An entry that a later receipt names, although the approval names it or a newer one; None as it should be."""
+    words = (attempt.sites.get(one.site) for attempt in case.attempts if attempt.line > one.line)
+    seqs = (word.ledger[0] for word in words if word is not None and word.ledger is not None)
+    return next((seq for seq in seqs if seq <= one.terms.ledger[0]), None)
 
 
 def _reserved(case: Case, approvals: list[Approval]) -> Iterator[Finding]:

@@ -1,11 +1,12 @@
 """How many releases a site was charged for: what its ledger counts, or what its signed words allow, and no guess."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Literal
 
 import pytest
 from tests.auditing import NAMES, Record, finished, judged, ledger_of, refuted, without
@@ -24,11 +25,17 @@ GAP = "the log explains every entry that a site's ledger made between its receip
 AGREES = "ledger and log know the same charges"
 STUDY = private_protocol(rounds=3, attempts=2)
 
+Lost = Literal["nothing", "task", "reply"]
 Between = Callable[[Coordinator, Premises, int], None]
 
 
-def played(federation: Federation, *, between: Between, ended: Sequence[str] = NAMES) -> Parameters:
-    """Run a study by hand; after each round something more happens at north, and only some hear of the end."""
+def played(
+    federation: Federation, *, between: Between, ended: Sequence[str] = NAMES, lost: Lost = "nothing"
+) -> Parameters:
+    """Run a study by hand; after each round something more happens at north, and only some hear of the end.
+
+    In the first attempt of round 2 north's task or its reply may be lost.
+    """
     federation.folder.mkdir(parents=True)
     coordinator, roster = begin(federation)
     with opened(federation) as premises:
@@ -37,17 +44,26 @@ def played(federation: Federation, *, between: Between, ended: Sequence[str] = N
         def said(site: str, kind: str, receiver: str = "") -> bytes:
             return sites[site].answer(coordinator.seal(receiver or site, kind, b"", 0, 0, NO_MODEL))
 
-        for site in NAMES:
-            assert coordinator.name_in(said(site, ROLL_CALL, EVERYONE), PRESENT) == site
-        coordinator.keep_approvals()
+        def called(names: Iterable[str]) -> None:
+            for site in names:
+                assert coordinator.name_in(said(site, ROLL_CALL, EVERYONE), PRESENT) == site
+            coordinator.keep_approvals()
+
+        called(NAMES)
         while not coordinator.study.complete:
+            called(coordinator.unsure)
             task = coordinator.study.task()
             moment = task.round, task.attempt, task.base_model
             asked = {site: coordinator.seal(site, TASK, to_bytes(task.base), *moment) for site in NAMES}
+            if fails := lost != "nothing" and (task.round, task.attempt) == (2, 1):
+                message = asked.pop("north")
+                if lost == "reply":
+                    sites["north"].answer(message)
             replies = {site: sites[site].answer(message) for site, message in asked.items()}
             verdicts = {site: coordinator.admit(site, reply, task) for site, reply in replies.items()}
-            assert coordinator.close(task, verdicts)
-            between(coordinator, premises[0], task.round)
+            assert coordinator.close(task, verdicts) is not fails
+            if not fails:
+                between(coordinator, premises[0], task.round)
         coordinator.conclude()
         for site in ended:
             said(site, FINISH)
@@ -75,10 +91,10 @@ def nothing(coordinator: Coordinator, north: Premises, round_: int) -> None:
 
 
 @cache
-def record(between: Between, ended: Sequence[str] = NAMES) -> Record:
+def record(between: Between, ended: Sequence[str] = NAMES, lost: Lost = "nothing") -> Record:
     """A record, made once per process."""
     root = Path(mkdtemp(prefix="audit-charges-"))
-    return finished(root, STUDY, run=lambda made: played(made, between=between, ended=ended))
+    return finished(root, STUDY, run=lambda made: played(made, between=between, ended=ended, lost=lost))
 
 
 def alone(made: Record) -> Record:
@@ -130,6 +146,22 @@ def test_entries_of_another_study_of_the_same_patients_refute_nothing(tmp_path: 
     assert [one for one in bare if one.verdict == "refuted"] == []
     assert of(bare, GAP)["north"].verdict == "not checkable"
     assert "1 entries" in of(bare, GAP)["north"].found
+
+
+@pytest.mark.parametrize(("lost", "charges"), [("reply", 4), ("task", 3)])
+def test_an_attempt_that_was_asked_and_got_no_reply_is_counted_and_explains_its_entries(
+    lost: Lost, charges: int, tmp_path: Path
+) -> None:
+    made = record(nothing, lost=lost)
+    whole = judged(made.hand_over(tmp_path / "bundle"))
+    assert [one for one in whole if one.verdict == "refuted"] == []
+    claim = of(whole, CLAIMED)["north"]
+    assert claim.verdict == "confirmed"
+    assert claim.found.startswith(f"{charges} charges in its ledger; 4 attempts in the log")
+    bare = judged(alone(made).hand_over(tmp_path / "bundle"))
+    assert [one for one in bare if one.verdict == "refuted"] == []
+    assert of(bare, GAP) == {}
+    assert of(bare, CLAIMED)["north"].verdict == {"reply": "not checkable", "task": "confirmed"}[lost]
 
 
 def test_the_finding_gives_both_bounds_and_a_claim_outside_is_refuted(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from wardround.server.handing import hand_over as server_bundle
 SIGNED = "every approval in the log is one that its site signed, whole and in range"
 BEFORE = "each site had approved the study before it took part in a round"
 TERMS = "each site approved the terms that the protocol states"
-ONE = "a site's approvals agree about the entry of its ledger that reserved"
+ONE = "a site's approvals agree about its ledger, and its charges came after what it reserved"
 RESERVED = "no site was charged more than it approved"
 LEDGER = "the reservation that a site approved stands in its ledger"
 STUDY = private_protocol(rounds=2, attempts=2)
@@ -85,6 +85,12 @@ def test_two_approvals_on_two_entries_of_one_number_are_found(tmp_path: Path) ->
         replace(made, lines=(*made.lines[:place], ("approval", other), *made.lines[place:])), tmp_path
     )
     assert [one.claim for one in found] == [ONE]
+
+
+def test_a_charge_before_the_reservation_is_found(tmp_path: Path) -> None:
+    (found,) = refutations(approving(ledger={"seq": 50, "hash": "a" * 64}), tmp_path)
+    assert (found.claim, found.where[-5:]) == (ONE, "north")
+    assert found.expected == "charges after entry 50"
 
 
 def of_members(shown: Roster | None, approved: Roster) -> Record:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.consortia import Consortium, asked
@@ -131,7 +132,7 @@ FALSE: dict[str, Callable[[], bytes]] = {
         KEYS["north"], "approval", {name: value for name, value in said().items() if name != "by"}
     ),
 }
-WRONG: list[dict[str, object]] = [
+WRONG: list[dict[str, Any]] = [
     {"protocol": "1" * 64},
     {"study": "another"},
     {"study": 1},
@@ -172,7 +173,7 @@ def test_an_approval_that_is_not_the_sites_own_names_nobody_and_is_not_logged(
 
 @pytest.mark.parametrize("changes", WRONG, ids=str)
 def test_an_approval_on_other_terms_or_of_other_types_is_refused(
-    tmp_path: Path, changes: dict[str, object]
+    tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     refused(opened(tmp_path), signed(**changes), tmp_path)
 
