@@ -31,7 +31,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import Feature
 from wardround.common.study.terms import CohortTerms, FederationTerms, InputTerms, StudyTerms
 from wardround.simulations.conformance import memory_folder
-from wardround.simulations.conformancesite import Grounds
+from wardround.simulations.conformancesite import Grounds, Moment
 from wardround.simulations.run import Step
 
 Floats = NDArray[np.float64]
@@ -207,7 +207,7 @@ def _answers(
     found: list[Parameters] = []
     for begin in range(1, rounds + 1, _BATCH):
         step(f"{protocol.study.name} {begin}", begin, rounds)
-        some = range(begin, min(begin + _BATCH, rounds + 1))
+        some = [Moment(round=number) for number in range(begin, min(begin + _BATCH, rounds + 1))]
         replies = grounds.updates(SITE, protocol, base, some)
         found += [unpack_update(reply.envelope.body)[1] for reply in replies]
     return found

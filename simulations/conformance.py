@@ -30,10 +30,11 @@ from wardround.common.formats import header
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.signed import timestamp, utc_now
 from wardround.simulations.conformanceconduct import conduct
+from wardround.simulations.conformanceexam import Examination
 from wardround.simulations.conformancepatients import tables
 from wardround.simulations.conformancesite import Grounds
 from wardround.simulations.conformancestats import ALPHA, MOST_CHECKS, Check
-from wardround.simulations.conformancestudies import STUDIES, Examination
+from wardround.simulations.conformancestudies import STUDIES
 from wardround.simulations.run import Step
 
 CONDUCT: Final = "conduct"

@@ -1,113 +1,40 @@
-"""What releases must look like, study by study: arrays in, checks out.
+"""What clipped and sampled sums must look like: arrays in, checks out; `conformancenoise` looks at the noise.
 
 Everything is in units of the gradient and compared with public terms alone. `conformancestats` has the p-values.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from wardround.simulations.conformancepatients import CLIP, PATIENTS, RATE, Asked, contributions
+from wardround.simulations.conformancenoise import Layers, scale
+from wardround.simulations.conformancepatients import (
+    CLIP,
+    LOUD,
+    MIDDLE,
+    PATIENTS,
+    SEVERAL,
+    Asked,
+    contributions,
+)
 from wardround.simulations.conformancestats import (
     Check,
+    Counts,
     Floats,
-    between_p,
     bound_p,
     certain,
+    counts_p,
     dispersion_p,
-    mean_p,
     overlap_p,
     rate_p,
-    repeats_p,
     scale_p,
-    shape_p,
-    tail_threshold,
-    tails_p,
+    together_p,
 )
 
 _SLACK = 1 + 2.0**-10
 """What rounding may add to one patient's influence; proven bounds are far below it (`client.clipping`)."""
-
-Layers = Mapping[str, NDArray[np.float64]]
-
-
-def scale(study: str, noise: Floats, name: str = "noise scale") -> Check:
-    """Noise in units of its promised standard deviation, any shape."""
-    found = math.sqrt(float((noise**2).mean()))
-    return Check(
-        study=study,
-        name=name,
-        claim="noise where no patient has anything has the promised standard deviation",
-        expected="1 (ratio)",
-        found=f"{found:.4f}",
-        p=scale_p(float((noise**2).sum()), noise.size),
-    )
-
-
-def noise(study: str, pure: Floats) -> Iterator[Check]:
-    """Independent standard normals: shape (releases, n), each row in the order of release."""
-    yield scale(study, pure)
-    yield Check(
-        study=study,
-        name="noise mean",
-        claim="noise has mean 0",
-        expected="0",
-        found=f"{pure.mean():+.5f} standard deviations",
-        p=mean_p(pure),
-    )
-    yield Check(
-        study=study,
-        name="noise shape",
-        claim="noise is Gaussian",
-        expected="Kolmogorov distance near 0",
-        found=f"{stats.kstest(pure.ravel(), 'norm').statistic:.5f}",
-        p=shape_p(pure),
-    )
-    far = tail_threshold(pure.size)
-    yield Check(
-        study=study,
-        name="noise tails",
-        claim="noise is not cut off",
-        expected=f"15 values beyond {far:.2f} deviations",
-        found=f"{int((np.abs(pure) > far).sum())}",
-        p=tails_p(pure),
-    )
-    yield Check(
-        study=study,
-        name="noise repeats",
-        claim="noise does not begin again within a release",
-        expected="no correlation at any distance",
-        found=f"{pure.shape[1]} values in {len(pure)} releases",
-        p=min(1.0, len(pure) * min(repeats_p(row) for row in pure)),
-    )
-    together = np.abs(np.triu(pure @ pure.T / pure.shape[1], 1)).max()
-    yield Check(
-        study=study,
-        name="fresh noise",
-        claim="releases of two rounds, forked children, hospitals and of a restored machine share no noise",
-        expected="no correlation between any two",
-        found=f"largest {together:.4f} of {len(pure)} releases",
-        p=between_p(pure),
-    )
-
-
-def every_layer(study: str, releases: Sequence[Layers]) -> Iterator[Check]:
-    """Noise of every layer, from the spread between releases of one sum; in promised standard deviations."""
-    for layer in releases[0]:
-        values = np.stack([release[layer].ravel() for release in releases])
-        squares = float(((values - values.mean(axis=0)) ** 2).sum())
-        degrees = (len(values) - 1) * values.shape[1]
-        yield Check(
-            study=study,
-            name=f"noise of {layer}",
-            claim="every value that leaves carries the promised noise",
-            expected="1 (ratio)",
-            found=f"{math.sqrt(squares / degrees):.4f}",
-            p=scale_p(squares, degrees),
-        )
 
 
 def clipped(asked: Asked, own: Floats, intercept: Floats, deviation: float) -> Iterator[Check]:
@@ -184,37 +111,96 @@ def one_patient_more(
     )
 
 
-def sampled(asked: Asked, own: Floats, deviation: float) -> Iterator[Check]:
-    """Poisson sampling: own columns (releases, PATIENTS) of sums over `asked.steps` steps each."""
+def each_layer(asked: Asked, releases: Sequence[Layers], expected: Layers, name: str) -> Check:
+    """The sum of clipped gradients, layer by layer, where a model's weights spread every gradient over layers."""
+    found, each = [], []
+    for layer, sums in expected.items():
+        mean = np.mean([release[layer] for release in releases], axis=0)
+        residual = (mean - sums) * math.sqrt(len(releases)) / asked.deviation
+        squares = float((residual**2).sum())
+        found.append(math.sqrt(squares / residual.size))
+        each.append(scale_p(squares, residual.size))
+    return Check(
+        study=asked.name,
+        name=name,
+        claim="the released sum is that of gradients whose norm over all layers was clipped, plus noise",
+        expected="1 (spread around the sum as computed anew, in promised deviations, of each layer)",
+        found=", ".join(f"{one:.4f}" for one in found),
+        p=min(1.0, len(each) * min(each)),
+    )
+
+
+def included(asked: Asked, own: Floats, deviation: float) -> tuple[Counts, Check]:
+    """How often each patient is in each sum, from own columns (releases, PATIENTS), and what noise is left."""
     expected, _ = contributions()
-    counts = np.rint(own / expected).astype(np.int64)
-    counts = np.clip(counts, 0, None)
-    residual = (own - counts * expected) / deviation
-    yield scale(asked.name, residual, "noise of sampled sums")
+    counts = np.clip(np.rint(own / expected), 0, None).astype(np.int64)
+    return counts, scale(asked.name, (own - counts * expected) / deviation, "noise of sampled sums")
+
+
+def rates(asked: Asked, counts: Counts) -> Iterator[Check]:
+    """Everybody is in every step's sample with the promised probability: counts (releases, PATIENTS)."""
+    releases = len(counts)
     yield Check(
         study=asked.name,
         name="sampling rate",
-        claim="every patient is included with the promised probability in every step",
-        expected=f"{RATE:g}",
-        found=f"{counts.sum() / (counts.size * asked.steps):.4f}",
-        p=rate_p(int(counts.sum()), counts.size * asked.steps, RATE),
+        claim="patients are included with the promised probability in every step",
+        expected=f"{asked.rate:g}",
+        found=f"{counts.sum() / (counts.size * asked.steps):.5f}",
+        p=rate_p(int(counts.sum()), counts.size * asked.steps, asked.rate),
     )
-    for axis, who, trials in ((1, "batch sizes", PATIENTS), (0, "patients' counts", len(counts))):
-        totals, law = counts.sum(axis=axis), trials * asked.steps
+    found = {
+        "of a batch": counts_p(counts.sum(axis=1), PATIENTS * asked.steps, asked.rate),
+        "of a patient": counts_p(counts.sum(axis=0), releases * asked.steps, asked.rate),
+    }
+    for name, numbers in _groups().items():
+        group = counts[:, numbers]
+        found[name] = rate_p(int(group.sum()), group.size * asked.steps, asked.rate)
+    worst = min(found, key=lambda name: found[name])
+    yield Check(
+        study=asked.name,
+        name="rates",
+        claim="probabilities depend on no patient: gradient, rows, outcome, place; none is certain, or left out",
+        expected="each as promised",
+        found=f"{len(found)} rates, least likely {worst}",
+        p=min(1.0, len(found) * found[worst]),
+    )
+
+
+def _groups() -> dict[str, Counts]:
+    numbers = np.arange(PATIENTS)
+    ends = np.cumsum([0, LOUD, MIDDLE, SEVERAL, PATIENTS - LOUD - MIDDLE - SEVERAL])
+    kinds = zip(("loud", "middle", "several rows", "quiet"), ends[:-1], ends[1:], strict=True)
+    return {
+        **{name: numbers[begin:end] for name, begin, end in kinds},
+        "one outcome": numbers[::3],
+        "first half": numbers[: PATIENTS // 2],
+    }
+
+
+def independent(asked: Asked, counts: Counts) -> Iterator[Check]:
+    """Inclusions are independent: counts (releases, PATIENTS) over `asked.steps` steps each."""
+    spreads = [
+        ("batch sizes", counts.sum(axis=1), PATIENTS * asked.steps),
+        ("patients' counts", counts.sum(axis=0), len(counts) * asked.steps),
+    ]
+    if asked.steps > 1:
+        spreads.append(("steps", counts.ravel(), asked.steps))
+    for who, totals, law in spreads:
+        variance = law * asked.rate * (1 - asked.rate)
         yield Check(
             study=asked.name,
             name=f"dispersion of {who}",
-            claim="inclusions are independent: a shuffled or fixed batch varies too little",
+            claim="inclusions are independent: a shuffled or fixed batch varies too little, a sample kept too much",
             expected="1 (of a binomial's variance)",
-            found=f"{float(((totals - law * RATE) ** 2).mean()) / (law * RATE * (1 - RATE)):.3f}",
-            p=dispersion_p(totals, law, RATE),
+            found=f"{float(((totals - law * asked.rate) ** 2).mean()) / variance:.3f}",
+            p=dispersion_p(totals, law, asked.rate),
         )
-    if asked.steps == 1:
-        yield Check(
-            study=asked.name,
-            name="independence of rounds",
-            claim="no two rounds sample the same patients more or less often than chance",
-            expected="overlaps as of independent choices",
-            found=f"{len(counts)} rounds",
-            p=overlap_p(counts > 0, RATE),
-        )
+    several = asked.steps > 1
+    yield Check(
+        study=asked.name,
+        name="independence of patients" if several else "independence of rounds",
+        claim="no two patients share a coin" if several else "no two rounds sample alike by more than chance",
+        expected="overlaps as of independent choices",
+        found=f"{len(counts)} rounds",
+        p=together_p(counts, asked.steps, asked.rate) if several else overlap_p(counts > 0, asked.rate),
+    )

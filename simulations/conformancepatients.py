@@ -1,19 +1,24 @@
 """Synthetic patients whose contributions to a clipped sum are known in advance, and the studies that ask for them.
 
 Each patient is alone in one column, so that a released sum says who was in it and how much came from each. Loud ones
-have gradients far above the clipping norm, quiet ones stay below it, some have several rows. Silent columns are zero
-for everybody: the gradient of their weights is exactly zero, and what is released there is noise alone. Two hospitals
-differ by one patient. Public constants differ from every number that a wrong program could confuse them with.
+have gradients far above the clipping norm, middle ones little above it and with a large part in the intercept, quiet
+ones stay below it; some have several rows, of which one alone is loud. Silent columns are zero for everybody: the
+gradient of their weights is exactly zero, and what is released there is noise alone. Of the zeros some are missing,
+which a public mean fills. Two hospitals differ by one patient; a third one has two patients. Public constants differ
+from every number that a wrong program could confuse them with.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wardround.common.privacy.terms import PrivacyTerms
+from wardround.common.privacy.events import DpEvent, GaussianSteps, JointGaussianSteps
+from wardround.common.privacy.terms import LARGEST_SUM, PrivacyTerms
 from wardround.common.study.outcomes import BinaryOutcome, ClassOutcome, Outcome
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import Feature
@@ -21,16 +26,22 @@ from wardround.common.study.terms import CohortTerms, FederationTerms, InputTerm
 
 WITHOUT: Final = "without"
 WITH: Final = "with"
-"""The two hospitals: `with` has one patient more."""
+"""Two hospitals: `with` has one patient more."""
 
-LOUD: Final = 80
+FEW: Final = "few"
+"""A hospital with the first two patients alone."""
+
+LOUD: Final = 60
+MIDDLE: Final = 20
 SEVERAL: Final = 19
 QUIET: Final = 20
-PATIENTS: Final = LOUD + SEVERAL + QUIET
-"""Patients of the smaller hospital, by kind: loud, loud with several rows, quiet."""
+PATIENTS: Final = LOUD + MIDDLE + SEVERAL + QUIET
+"""Patients of the hospital `without`, by kind: loud, middle, loud in one of several rows, quiet."""
 
 SILENT: Final = 120
-WIDTH: Final = PATIENTS + 2 + SILENT
+OVERFLOWING: Final = PATIENTS + 1
+FIRST_SILENT: Final = PATIENTS + 2
+WIDTH: Final = FIRST_SILENT + SILENT
 """Columns: one per patient of the larger hospital, one that only its last patient has, and the silent ones."""
 
 CLIP: Final = 0.75
@@ -40,14 +51,24 @@ CALM: Final = 2.0**-7
 
 RATE: Final = 0.25
 REFERENCE: Final = 64
+HONEST: Final = 2
+_FEWEST: Final = 2
 _LOUDNESS: Final = 64.0
+_MIDDLE: Final = 2.0
 _QUIETNESS: Final = 0.5
-_OVERFLOWING: Final = 1e36
-_SEVERAL_ROWS: Final = (16.0, 32.0, 48.0, 64.0)
+_OVERFLOWS: Final = 1e36
+_SEVERAL_ROWS: Final = (64.0, 2.0, 0.0, -2.0)
+_MEAN: Final = 3.0
+_SD: Final = 2.0
+_MISSING: Final = 7  # of the zeros every seventh
 _SOURCE: Final = "invented for a conformance run"
 
 RESPONSE: Final = BinaryOutcome(column="response", positive=("yes",), negative=("no",), source=_SOURCE)
 SUBTYPE: Final = ClassOutcome(column="subtype", classes=("a", "b", "c"), source=_SOURCE)
+GRADE: Final = ClassOutcome(
+    column="subtype", classes=(*SUBTYPE.classes, *(f"grade {number}" for number in range(29))), source=_SOURCE
+)
+"""Many classes: many values in the last layer."""
 
 Tables = dict[str, pd.DataFrame]
 
@@ -63,7 +84,10 @@ class Asked:
         rate: Sample rate q.
         steps: Local steps.
         rounds: Rounds.
+        attempts: Attempts per round.
         hidden: Width of the one hidden layer, or none.
+        l2: Weight decay.
+        first_round: What round 1 sums.
         outcome: What is predicted.
         clamp: Largest input.
         slowness: The step size is q times the reference number of patients, divided by this: 1 releases the noisy
@@ -76,7 +100,10 @@ class Asked:
     rate: float = 1.0
     steps: int = 1
     rounds: int = 1
+    attempts: int = 1
     hidden: tuple[int, ...] = ()
+    l2: float = 0.0
+    first_round: Literal["gradients", "statistics"] = "gradients"
     outcome: Outcome = RESPONSE
     clamp: float = _LOUDNESS
     slowness: float = 1.0
@@ -86,6 +113,30 @@ class Asked:
         """Noise per coordinate of one step, in units of the gradient."""
         return self.noise * CLIP
 
+    @property
+    def step(self) -> float:
+        """Of the public grid under site-noise: at most 2^-12 deviations."""
+        return float(2.0 ** math.floor(math.log2(self.deviation * 2.0**-12)))
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the local steps."""
+        return self.rate * REFERENCE / self.slowness
+
+    def event(self) -> DpEvent:
+        """What a release must be charged as, from what is asked and not from the protocol."""
+        if self.mechanism == "joint-noise":
+            return JointGaussianSteps(
+                noise_multiplier=self.noise, honest=HONEST, coordinates=LARGEST_SUM, steps=1
+            )
+        return GaussianSteps(noise_multiplier=self.noise, sample_rate=self.rate, steps=self.steps)
+
+    @property
+    def releases(self) -> int:
+        """How many the whole study reserves."""
+        return self.rounds * self.attempts
+
+    @cache  # noqa: B019  (a run has a dozen of them)
     def protocol(self) -> StudyProtocol:
         """The study's public terms."""
         joint = self.mechanism == "joint-noise"
@@ -102,17 +153,18 @@ class Asked:
                 noise_multiplier=self.noise,
                 sample_rate=self.rate,
                 reference_patients=REFERENCE,
-                honest_sites=2 if joint else 0,
+                honest_sites=HONEST if joint else 0,
                 most_patients=1024 if joint else 32768,
                 source=_SOURCE,
             ),
             inputs=InputTerms(clamp=self.clamp, source=_SOURCE),
-            model=ModelTerms(kind="mlp" if self.hidden else "linear", hidden=self.hidden),
+            model=ModelTerms(kind="mlp" if self.hidden else "linear", hidden=self.hidden, l2=self.l2),
             federation=FederationTerms(
                 rounds=self.rounds,
-                attempts=1,
+                attempts=self.attempts,
                 local_steps=self.steps,
-                learning_rate=self.rate * REFERENCE / self.slowness,
+                learning_rate=self.learning_rate,
+                first_round=self.first_round,
             ),
         )
 
@@ -122,11 +174,29 @@ class Asked:
 
 
 def tables() -> Tables:
-    """The two hospitals, text cells."""
+    """The hospitals, text cells."""
     rows = [row for patient in range(PATIENTS + 1) for row in _rows_of(patient)]
-    both = pd.DataFrame(rows, columns=["patient", *_names(), "response", "subtype"], dtype=object)
-    fewer = both[both["patient"] != _identifier(PATIENTS)]
-    return {WITHOUT: fewer, WITH: both}
+    everybody = pd.DataFrame(rows, columns=["patient", *_names(), "response", "subtype"], dtype=object)
+    first = [_identifier(patient) for patient in range(_FEWEST)]
+    return {
+        WITHOUT: everybody[everybody["patient"] != _identifier(PATIENTS)],
+        WITH: everybody,
+        FEW: everybody[everybody["patient"].isin(first)],
+    }
+
+
+def inputs(patient: int) -> NDArray[np.float64]:
+    """A patient's inputs of a model, standardised and clamped: shape (rows, WIDTH)."""
+    found = np.zeros((len(_values(patient)), WIDTH))
+    found[:, patient] = _values(patient)
+    if patient == PATIENTS:
+        found[:, OVERFLOWING] = _LOUDNESS
+    return found
+
+
+def subtype(patient: int) -> int:
+    """The number of a patient's class."""
+    return patient % len(SUBTYPE.classes)
 
 
 def contributions() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -146,14 +216,17 @@ def contributions() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _responds(patient: int) -> int:
-    return patient % 2
+    return int(patient % 3 == 0)
 
 
 def _values(patient: int) -> tuple[float, ...]:
     """Of the patient's own column, row by row."""
-    if LOUD + SEVERAL <= patient < PATIENTS:
-        return (_QUIETNESS,)
-    return (_LOUDNESS,) if patient < LOUD else _SEVERAL_ROWS
+    if patient == PATIENTS:
+        return _SEVERAL_ROWS
+    kinds = (
+        [(_LOUDNESS,)] * LOUD + [(_MIDDLE,)] * MIDDLE + [_SEVERAL_ROWS] * SEVERAL + [(_QUIETNESS,)] * QUIET
+    )
+    return kinds[patient]
 
 
 def _identifier(patient: int) -> str:
@@ -164,12 +237,18 @@ def _rows_of(patient: int) -> list[list[str]]:
     """A patient's rows; the last patient has a column more, with a value that overflows where weights let it."""
     rows = []
     for value in _values(patient):
-        cells = ["0"] * WIDTH
-        cells[patient] = repr(value)
+        cells = [_cell(0.0) if (patient + column) % _MISSING else "" for column in range(WIDTH)]
+        cells[patient] = _cell(value)
         if patient == PATIENTS:
-            cells[PATIENTS + 1] = repr(_OVERFLOWING)
-        rows.append([_identifier(patient), *cells, ("no", "yes")[_responds(patient)], "abc"[patient % 3]])
+            cells[OVERFLOWING] = _cell(_OVERFLOWS)
+        outcomes = ("no", "yes")[_responds(patient)], SUBTYPE.classes[subtype(patient)]
+        rows.append([_identifier(patient), *cells, *outcomes])
     return rows
+
+
+def _cell(value: float) -> str:
+    """As a hospital exports it, before the public mean and deviation are taken off."""
+    return repr(_MEAN + _SD * value)
 
 
 def _names() -> list[str]:
@@ -179,5 +258,6 @@ def _names() -> list[str]:
 
 def _features() -> tuple[Feature, ...]:
     return tuple(
-        Feature(name=name, kind="continuous", low=-1e37, high=1e37, source=_SOURCE) for name in _names()
+        Feature(name=name, kind="continuous", low=-1e37, high=1e37, mean=_MEAN, sd=_SD, source=_SOURCE)
+        for name in _names()
     )

@@ -6,7 +6,6 @@ the approved patients, the ledger and the release door are those of a real study
 looked at. This process never trains: it holds the coordinator's key, and in a secure sum the keys of the peers.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from wardround.client.joining import join, make_request
 from wardround.client.peers import approve_peers
 from wardround.client.reception import site_for
 from wardround.client.refusals import REFUSALS
-from wardround.common.errors import StudyError, WardroundError
+from wardround.common.errors import StudyError
 from wardround.common.flower.records import pack, unpack
 from wardround.common.learning.exchange import DECLINED, TASK
 from wardround.common.learning.parameters import Parameters, parameters_digest, to_bytes
@@ -45,18 +44,34 @@ from wardround.common.trust.sumwire import Masked, pack_messages, unpack_message
 from wardround.server.enrolment import enrol
 from wardround.server.publishing import publish
 from wardround.server.serverfile import ServerFile, create_server
+from wardround.simulations.conformancechild import in_a_child
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import imagine
 
 COORDINATOR: Final = "coordinator"
 PEERS: Final = ("peer-1", "peer-2")
-RUN: Final = "0" * 32
 """Members of a secure sum whose part the auditor plays, with the production session and a vector of zeros."""
+
+RUN: Final = "0" * 32
+ANOTHER_RUN: Final = "1" * 32
 
 HEADS: Final = "heads"
 _ALONE: Final = b"\x01"
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One attempt at one round."""
+
+    round: int
+    attempt: int = 1
+
+
+def rounds(last: int) -> list[Moment]:
+    """The first attempts of rounds 1 to `last`."""
+    return [Moment(round=number) for number in range(1, last + 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +95,20 @@ class Grounds:
     Args:
         root: A new or empty folder.
         tables: Hospital -> its patients, text cells.
+
+    Attributes:
+        refusals: What left as a refusal, with the hospital that sent it.
     """
 
     def __init__(self, root: Path, tables: Mapping[str, pd.DataFrame]) -> None:
         self._root = root
+        self.refusals: list[tuple[str, Reply]] = []
         now = datetime.now(UTC)
         server = ServerFile(folder=root / COORDINATOR, name=COORDINATOR, host="127.0.0.1", port=8443)
         create_server(server, now=now)
         self.key = server.key()
         self._folders: dict[str, Path] = {}
+        self._bundles: dict[str, bytes] = {}
         public: dict[str, PublicKey] = {}
         for name in (*tables, *PEERS):
             self._folders[name] = self._furnish(name, tables.get(name))
@@ -111,10 +131,12 @@ class Grounds:
         return folder
 
     def admit(self, protocol: StudyProtocol, *sites: str) -> None:
-        """Publish a study, and let hospitals approve it."""
-        file = self._root / f"{protocol.study.name}.toml"
-        file.write_text(dumps(protocol), encoding="utf-8")
-        bundle = read_bundle_file(publish(self._root / COORDINATOR, file))
+        """Publish a study if it is new, and let hospitals approve it."""
+        if protocol.digest not in self._bundles:
+            file = self._root / f"{protocol.study.name}.toml"
+            file.write_text(dumps(protocol), encoding="utf-8")
+            self._bundles[protocol.digest] = read_bundle_file(publish(self._root / COORDINATOR, file))
+        bundle = self._bundles[protocol.digest]
         for site in sites:
             # Parsing a table trains nothing, but it may start threads, which a forked child would inherit.
             in_a_child(partial(_approved, self._folders[site], bundle))
@@ -124,9 +146,17 @@ class Grounds:
         return read_ledger(self._folders[site] / "ledger" / "ledger.jsonl", self.roster.sites[site])
 
     def ask(
-        self, site: str, protocol: StudyProtocol, kind: str, body: bytes, *, base: str, rounds: Sequence[int]
+        self,
+        site: str,
+        protocol: StudyProtocol,
+        kind: str,
+        body: bytes,
+        *,
+        base: str,
+        moments: Sequence[Moment],
+        run: str = RUN,
     ) -> list[Reply]:
-        """Send a signed message for each of some rounds, attempt 1; what comes back, opened.
+        """Send a signed message for each of some attempts; what comes back, opened.
 
         One child answers them all, one after the other.
 
@@ -134,18 +164,18 @@ class Grounds:
             StudyError: The hospital declined or failed; its own reason is in the message.
         """
         sealed = [
-            seal(self.key, self._header(site, protocol, kind, base=base, round_=round_), body)
-            for round_ in rounds
+            seal(self.key, self._header(site, protocol, kind, base=base, moment=moment, run=run), body)
+            for moment in moments
         ]
         found, _ = unpack_messages(in_a_child(lambda: self._answered(site, sealed, kind)))
         return [self._opened(site, kind, reply) for reply in found]
 
     def updates(
-        self, site: str, protocol: StudyProtocol, base: Parameters, rounds: Sequence[int]
+        self, site: str, protocol: StudyProtocol, base: Parameters, moments: Sequence[Moment]
     ) -> list[Reply]:
-        """Some rounds under site-noise, each from the same base."""
+        """Some attempts under site-noise, each from the same base."""
         digest = parameters_digest(base)
-        return self.ask(site, protocol, TASK, to_bytes(base), base=digest, rounds=rounds)
+        return self.ask(site, protocol, TASK, to_bytes(base), base=digest, moments=moments)
 
     def restored(self, site: str, work: Callable[[], T]) -> T:
         """Do some work, then put everything the hospital has on disk back as it was: a restored machine image."""
@@ -160,60 +190,72 @@ class Grounds:
         return result
 
     def share(
-        self, site: str, protocol: StudyProtocol, base: Parameters, round_: int
-    ) -> tuple[Reply, NDArray[np.uint32]]:
-        """One round under joint noise.
+        self, site: str, protocol: StudyProtocol, base: Parameters, moment: Moment, *, length: int
+    ) -> tuple[list[Reply], NDArray[np.uint32]]:
+        """One attempt under joint noise.
 
         Returns:
-            The masked reply, and the hospital's own summand (d,): the peers, who are the auditor's, add zeros.
+            What the hospital sent, `ready`, `agreed` and `masked`, and its own summand (length,): the peers, who are
+            the auditor's, add zeros.
         """
         model, digest = to_bytes(base), parameters_digest(base)
         sessions = [
-            self.peer(name, site, protocol, digest, round_, key=self.peer_key(name)) for name in PEERS
+            self.peer(name, site, protocol, digest, moment, key=self.peer_key(name)) for name in PEERS
         ]
-        rounds = (round_,)
-        (ready,) = self.ask(site, protocol, OPEN, b"", base=digest, rounds=rounds)
+        ask = partial(self.ask, site, protocol, base=digest, moments=[moment])
+        (ready,) = ask(OPEN, b"")
         readies = [ready.data, *(session.ready for session in sessions)]
-        body = pack_messages(readies)
-        (agreed,) = self.ask(site, protocol, ROSTER, body, base=digest, rounds=rounds)
+        (agreed,) = ask(ROSTER, pack_messages(readies))
         agreements = [agreed.data, *(session.agree(readies) for session in sessions)]
-        task = pack_messages(agreements) + model
-        (reply,) = self.ask(site, protocol, TASK, task, base=digest, rounds=rounds)
-        length = sum(array.size for array in base.values())
+        (reply,) = ask(TASK, pack_messages(agreements) + model)
         total = Masked.unpack(reply.envelope.body, length).values.copy()
         for session in sessions:
             session.confirm(agreements)
             total += session.mask(np.zeros(length, np.uint32))
-        return reply, total
+        return [ready, agreed, reply], total
+
+    def folder(self, site: str) -> Path:
+        """Of a hospital: the auditor owns all of them."""
+        return self._folders[site]
 
     def peer_key(self, name: str) -> SigningKey:
-        """The identity of a member that the auditor plays."""
+        """The identity of a party, whose part the auditor plays or whose signatures the auditor repeats."""
         return SigningKey.load(self._folders[name] / "identity.pem")
 
     def peer(
-        self, name: str, site: str, protocol: StudyProtocol, base: str, round_: int, *, key: SigningKey
+        self,
+        name: str,
+        site: str,
+        protocol: StudyProtocol,
+        base: str,
+        moment: Moment,
+        *,
+        key: SigningKey,
+        run: str = RUN,
     ) -> SumSession:
         """A fresh session of a member that the auditor plays, honest where `name` and `key` belong together."""
         context = SumContext(
             study=protocol.study.name,
             protocol_digest=protocol.digest,
-            run=RUN,
-            round=round_,
-            attempt=1,
+            run=run,
+            round=moment.round,
+            attempt=moment.attempt,
             base_model=base,
             coordinator=COORDINATOR,
         )
         members = {member: self.roster.sites[member] for member in (site, *PEERS)}
         return SumSession.open(key, name, context, approved={**members, name: key.public}, least=len(members))
 
-    def _header(self, site: str, protocol: StudyProtocol, kind: str, *, base: str, round_: int) -> Header:
+    def _header(
+        self, site: str, protocol: StudyProtocol, kind: str, *, base: str, moment: Moment, run: str
+    ) -> Header:
         return Header(
             kind=kind,
             study=protocol.study.name,
             protocol_digest=protocol.digest,
-            run=RUN,
-            round=round_,
-            attempt=1,
+            run=run,
+            round=moment.round,
+            attempt=moment.attempt,
             sender=COORDINATOR,
             receiver=site,
             base_model=base,
@@ -228,10 +270,13 @@ class Grounds:
         return pack_messages([b"" if reply.has_error() else _told(reply.content) for reply in replies])
 
     def _opened(self, site: str, kind: str, reply: bytes) -> Reply:
-        """Refuses a refusal."""
+        """Refuses a refusal, which is kept."""
         data = reply[len(_ALONE) :]
         envelope = open_envelope(data, self.roster, sender=site, receiver=COORDINATOR) if data else None
         if envelope is None or envelope.header.kind == DECLINED:
+            if envelope is not None:
+                alone = reply.startswith(_ALONE)
+                self.refusals.append((site, Reply(data=data, envelope=envelope, alone=alone)))
             raise StudyError(f"the hospital {site!r} gave no answer to {kind!r}: {self._reason(site)}")
         return Reply(data=data, envelope=envelope, alone=reply.startswith(_ALONE))
 
@@ -239,37 +284,6 @@ class Grounds:
         file = self._folders[site] / REFUSALS
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         return lines[-1][:600] if lines else "no reason was written down"
-
-
-def in_a_child(work: Callable[[], bytes]) -> bytes:
-    """What a function returns in a forked child, which ends with it.
-
-    Raises:
-        StudyError: The child failed; its first words.
-    """
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.close(read)
-            with os.fdopen(write, "wb") as pipe:
-                try:
-                    pipe.write(work())
-                    code = 0
-                except WardroundError as error:
-                    pipe.write(error.diagnostics().encode())
-                except Exception as error:
-                    pipe.write(repr(error).encode())
-        finally:
-            os._exit(code)
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        found = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if status:
-        raise StudyError(f"a child of the conformance run failed: {found.decode(errors='replace')[:600]}")
-    return found
 
 
 def _told(content: RecordDict) -> bytes:

@@ -10,7 +10,7 @@ Gaussian), and sums of at least 2,000 products of independent normals against a 
 at most 2^-12 standard deviations, which moves a distribution function by less than 1e-4.
 
 Sources: Wilson and Hilferty's chi-square laws as in Johnson, Kotz and Balakrishnan (1994); Kolmogorov (1933);
-Bartlett (1946) for serial correlations; Bonferroni (1936).
+Bartlett (1946) for serial correlations; Davidson and Szarek (2001) for singular values; Bonferroni (1936).
 """
 
 import math
@@ -31,6 +31,8 @@ MOST_CHECKS: Final = 90
 """Checks of a whole run, at most; the run refuses to be longer."""
 
 _EXPECTED_BEYOND: Final = 15
+_STRIP: Final = 2048  # columns compared with all others at a time
+_SMALLEST: Final = 2.0**-14  # of the distribution function of a square: what is released stands on a grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +113,96 @@ def tails_p(values: Floats) -> float:
 
 
 def repeats_p(values: Floats) -> float:
-    """Whether standard normals are uncorrelated at every distance: noise that begins again, shifted or not.
+    """Whether standard normals are uncorrelated at every distance, and with their mirror image at every offset.
+
+    So noise is found that begins again, shifted or not, forwards or backwards.
 
     Args:
         values: Shape (n,), n >= 2000, in the order in which they were drawn or released.
 
     Returns:
-        Of the largest circular autocorrelation over all (n - 1) / 2 distances.
+        Of the largest circular autocorrelation over all (n - 1) / 2 distances and n mirrors.
     """
     odd = values[: values.size - 1 + values.size % 2]  # at even n the middle distance would count pairs twice
-    power = np.abs(np.fft.rfft(odd)) ** 2
-    lags = np.fft.irfft(power, n=odd.size)[1 : odd.size // 2 + 1]
-    return _worst(float(np.abs(lags).max()) / math.sqrt(odd.size), lags.size)
+    spectrum = np.fft.rfft(odd)
+    lags = np.fft.irfft(np.abs(spectrum) ** 2, n=odd.size)[1 : odd.size // 2 + 1]
+    middle = np.arange(odd.size) * (odd.size // 2 + 1) % odd.size  # of mirror s: 2 m = s modulo n
+    mirrored = (np.fft.irfft(spectrum**2, n=odd.size) - odd[middle] ** 2) / math.sqrt(2)
+    worst = max(float(np.abs(lags).max()), float(np.abs(mirrored).max()))
+    return _worst(worst / math.sqrt(odd.size), lags.size + mirrored.size)
+
+
+def magnitudes(values: Floats) -> Floats:
+    """Standard normals made of the squares of standard normals: what a fresh sign cannot hide."""
+    share = stats.chi2(1).cdf(values**2)
+    return np.asarray(stats.norm.ppf(np.clip(share, _SMALLEST, 1 - 2.0**-53)))
+
+
+def each_scale_p(rows: Floats) -> float:
+    """Whether every row of standard normals has its promised size: the worst of them."""
+    each = [scale_p(float((row**2).sum()), row.size) for row in rows]
+    return min(1.0, len(each) * min(each))
+
+
+def directions_p(matrix: Floats) -> float:
+    """Whether standard normals have unit variance in every direction over their columns: shape (n, d), n > d.
+
+    Returns:
+        Of the largest or the smallest singular value, by Davidson and Szarek's bound:
+        P(s_max > sqrt(n) + sqrt(d) + t) and P(s_min < sqrt(n) - sqrt(d) - t) are at most exp(-t^2 / 2) each.
+    """
+    rows, columns = matrix.shape
+    ends = np.sqrt(np.maximum(np.linalg.eigvalsh(matrix.T @ matrix)[[0, -1]], 0.0))
+    low, high = math.sqrt(rows) - math.sqrt(columns) - ends[0], ends[1] - math.sqrt(rows) - math.sqrt(columns)
+    beyond = max(float(low), float(high), 0.0)
+    return min(1.0, 2 * math.exp(-(beyond**2) / 2))
+
+
+def twins_p(releases: Floats) -> float:
+    """Whether no two coordinates carry one noise, whatever their distance: shape (releases, n), releases >= 8.
+
+    Args:
+        releases: Of one sum, which need not be known: its mean is taken off.
+
+    Returns:
+        Of the largest correlation of two columns; exact for each pair: r^2 is Beta(1/2, (releases - 2) / 2).
+    """
+    centred = releases - releases.mean(axis=0)
+    unit = (centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-30)).astype(np.float32)
+    count, size = unit.shape
+    largest = 0.0
+    for begin in range(0, size, _STRIP):
+        products = unit[:, begin : begin + _STRIP].T @ unit[:, begin:]
+        np.fill_diagonal(products, 0.0)
+        largest = max(largest, float(products.max()), -float(products.min()))
+    law = stats.beta(0.5, (count - 2) / 2)
+    return min(1.0, float(law.sf(min(1.0, largest**2))) * size * (size - 1) / 2)
+
+
+def residues_p(steps: Counts, modulus: int) -> float:
+    """Whether whole numbers of a law many times wider than `modulus` leave every remainder equally often."""
+    counts = np.bincount((steps % modulus).ravel(), minlength=modulus)
+    return float(stats.chisquare(counts).pvalue)
+
+
+def counts_p(counts: Counts, trials: int, rate: float) -> float:
+    """Whether each of some counts is Binomial(trials, rate), exact, two-sided: the worst of them."""
+    law = stats.binom(trials, rate)
+    each = np.minimum(law.cdf(counts), law.sf(counts - 1))
+    return min(1.0, 2 * float(each.min()) * counts.size)
+
+
+def together_p(counts: Counts, trials: int, rate: float) -> float:
+    """Whether no two patients are always sampled alike: counts (releases, patients) of Binomial(trials, rate).
+
+    Returns:
+        Of the most releases in which two patients have the same count; exact for each pair.
+    """
+    releases, patients = counts.shape
+    same = sum((counts == value).T.astype(np.int64) @ (counts == value) for value in range(trials + 1))
+    pairs = np.asarray(same)[np.triu_indices(patients, 1)]
+    alike = float((stats.binom(trials, rate).pmf(np.arange(trials + 1)) ** 2).sum())
+    return min(1.0, float(stats.binom(releases, alike).sf(pairs.max() - 1)) * pairs.size)
 
 
 def between_p(releases: Floats) -> float:

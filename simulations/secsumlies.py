@@ -16,9 +16,9 @@ from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.securesum import SumSession
 from wardround.common.trust.sumroster import OPEN, ROSTER
 from wardround.common.trust.sumwire import pack_messages
+from wardround.simulations.conformanceexam import Examination
 from wardround.simulations.conformancepatients import WITHOUT, Asked
-from wardround.simulations.conformancesite import COORDINATOR, PEERS, Grounds, Reply
-from wardround.simulations.conformancestudies import first_model
+from wardround.simulations.conformancesite import COORDINATOR, PEERS, RUN, Grounds, Moment, Reply
 
 ASKED: Final = Asked(name="secure-sum", mechanism="joint-noise", hidden=(16,), rounds=40)
 HONEST: Final = 30
@@ -36,18 +36,26 @@ class Liar:
         self.grounds = grounds
         self.protocol: StudyProtocol = ASKED.protocol()
         grounds.admit(self.protocol, WITHOUT)
-        self.base: Parameters = first_model(self.protocol)
+        self.base: Parameters = Examination(grounds).first(ASKED)
         self.digest = parameters_digest(self.base)
 
-    def peer(self, name: str, round_: int, *, base: str = "", key: SigningKey | None = None) -> SumSession:
+    def peer(
+        self, name: str, round_: int, *, base: str = "", key: SigningKey | None = None, run: str = RUN
+    ) -> SumSession:
         """A member's session: the auditor's own, or with another key a forged one."""
         return self.grounds.peer(
-            name, WITHOUT, self.protocol, base or self.digest, round_, key=key or self.grounds.peer_key(name)
+            name,
+            WITHOUT,
+            self.protocol,
+            base or self.digest,
+            Moment(round=round_),
+            key=key or self.grounds.peer_key(name),
+            run=run,
         )
 
-    def open(self, round_: int) -> bytes:
+    def open(self, round_: int, run: str = RUN) -> bytes:
         """The hospital's `ready`."""
-        return self._ask(OPEN, b"", round_).data
+        return self._ask(OPEN, b"", round_, run).data
 
     def propose(self, readies: Sequence[bytes], round_: int) -> bytes:
         """The hospital's `agreed`."""
@@ -58,8 +66,11 @@ class Liar:
         body = pack_messages(agreements) + to_bytes(self.base if model is None else model)
         return self._ask(TASK, body, round_)
 
-    def _ask(self, kind: str, body: bytes, round_: int) -> Reply:
-        (reply,) = self.grounds.ask(WITHOUT, self.protocol, kind, body, base=self.digest, rounds=[round_])
+    def _ask(self, kind: str, body: bytes, round_: int, run: str = RUN) -> Reply:
+        moments = [Moment(round=round_)]
+        (reply,) = self.grounds.ask(
+            WITHOUT, self.protocol, kind, body, base=self.digest, moments=moments, run=run
+        )
         return reply
 
     def charged(self) -> int:

@@ -13,15 +13,22 @@ from wardround.simulations.conformancestats import (
     between_p,
     bound_p,
     certain,
+    counts_p,
+    directions_p,
     dispersion_p,
+    each_scale_p,
+    magnitudes,
     mean_p,
     overlap_p,
     rate_p,
     repeats_p,
+    residues_p,
     scale_p,
     shape_p,
     tail_threshold,
     tails_p,
+    together_p,
+    twins_p,
 )
 
 Draw = Callable[[np.random.Generator], float]
@@ -54,7 +61,17 @@ NULL: dict[str, Draw] = {
     "rate": lambda rng: rate_p(int(rng.binomial(2856, 0.25)), 2856, 0.25),
     "batch sizes": lambda rng: dispersion_p(rng.binomial(119, 0.25, 24), 119, 0.25),
     "patients' counts": lambda rng: dispersion_p(rng.binomial(24, 0.25, 119), 24, 0.25),
-    "counts of epochs": lambda rng: dispersion_p(rng.binomial(160, 0.25, 119), 160, 0.25),
+    "counts of epochs": lambda rng: dispersion_p(rng.binomial(640, 0.25, 119), 640, 0.25),
+    "counts of steps": lambda rng: dispersion_p(rng.binomial(16, 0.25, 4760), 16, 0.25),
+    "repeats of sizes": lambda rng: repeats_p(magnitudes(normals(rng, 2000))),
+    "between sizes": lambda rng: between_p(magnitudes(normals(rng, 15, 2000))),
+    "scale of each": lambda rng: each_scale_p(normals(rng, 20, 300)),
+    "directions": lambda rng: directions_p(normals(rng, 400, 20)),
+    "twins": lambda rng: twins_p(normals(rng, 12, 200)),
+    "residues": lambda rng: residues_p(np.rint(normals(rng, 5000) * 4096).astype(np.int64), 64),
+    "each count": lambda rng: counts_p(rng.binomial(24, 0.25, 119), 24, 0.25),
+    "rare counts": lambda rng: counts_p(rng.binomial(119, 2**-8, 24), 119, 2**-8),
+    "together": lambda rng: together_p(rng.binomial(16, 0.25, (40, 60)), 16, 0.25),
     "rounds together": lambda rng: overlap_p(rng.random((24, 119)) < 0.25, 0.25),
 }
 
@@ -62,14 +79,15 @@ NULL: dict[str, Draw] = {
 @pytest.mark.parametrize("name", NULL)
 def test_what_is_right_is_seldom_called_wrong(name: str) -> None:
     rng = np.random.default_rng(20261127)
-    found = np.array([NULL[name](rng) for _ in range(1000)])
+    draws = 500
+    found = np.array([NULL[name](rng) for _ in range(draws)])
     for level in (0.05, 0.01, 0.001):
         # Four standard errors of the share, and one run for the rarest level.
-        allowed = 1000 * level + 4 * np.sqrt(1000 * level) + 1
+        allowed = draws * level + 4 * np.sqrt(draws * level) + 1
         assert (found < level).sum() <= allowed, (name, level)
 
 
-@pytest.mark.parametrize(("n", "patients"), [(24, 119), (119, 24), (160, 119)])
+@pytest.mark.parametrize(("n", "patients"), [(24, 119), (119, 24), (640, 119), (1904, 40)])
 def test_the_dispersion_of_binomials_is_no_wider_than_chi_square(n: int, patients: int) -> None:
     # Far out, where a check fails: 100,000 draws, 10 expected below 1e-4 and 1 below the level.
     rng = np.random.default_rng(7)
@@ -82,8 +100,8 @@ def test_the_dispersion_of_binomials_is_no_wider_than_chi_square(n: int, patient
 
 
 def test_two_percent_less_noise_is_found_almost_surely() -> None:
-    # 230,400 values of the noise study: sqrt(2 n) * .02 = 13.6 standard errors, against 4.4 at the level.
-    law = stats.chi2(230_400)
+    # 291,840 values of the noise study: sqrt(2 n) * .02 = 15.3 standard errors, against 4.4 at the level.
+    law = stats.chi2(291_840)
     low = law.ppf(ALPHA / 2)
     assert law.cdf(low / 0.98**2) > 1 - 1e-12
     assert law.cdf(low / 0.99**2) > 0.99
@@ -93,6 +111,62 @@ def test_two_percent_less_noise_is_found_almost_surely() -> None:
 def test_noise_that_begins_again_is_found_at_any_distance(lag: int) -> None:
     block = normals(np.random.default_rng(3), lag)
     assert repeats_p(np.resize(block, 2000)) < ALPHA
+
+
+def test_noise_that_runs_backwards_or_changes_its_sign_is_found() -> None:
+    values = normals(np.random.default_rng(3), 2001)
+    values[1001:] = values[:1000][::-1]
+    assert repeats_p(values) < ALPHA
+    signs = np.where(np.random.default_rng(4).random(2000) < 0.5, -1.0, 1.0)
+    repeated = np.resize(normals(np.random.default_rng(3), 500), 2000) * signs
+    assert repeats_p(repeated) > ALPHA
+    assert repeats_p(magnitudes(repeated)) < ALPHA
+
+
+def test_one_release_without_noise_is_found_among_many() -> None:
+    releases = normals(np.random.default_rng(3), 24, 120)
+    assert each_scale_p(releases) > ALPHA
+    releases[7] *= 0.4
+    assert each_scale_p(releases) < ALPHA
+
+
+def test_a_part_that_values_have_in_common_or_lack_is_found() -> None:
+    rng = np.random.default_rng(3)
+    matrix = normals(rng, 2000, 100)
+    assert directions_p(matrix) > ALPHA
+    assert directions_p(np.sqrt(0.98) * matrix + np.sqrt(0.02) * normals(rng, 2000, 1)) < ALPHA
+    matrix[:, 17] = matrix[:, 80]
+    assert directions_p(matrix) < ALPHA
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_two_values_with_one_noise_are_found_among_many(sign: int) -> None:
+    releases = normals(np.random.default_rng(3), 13, 5000) + 40.0
+    assert twins_p(releases) > ALPHA
+    releases[:, 4711] = sign * releases[:, 12]
+    assert twins_p(releases) < ALPHA
+
+
+def test_noise_on_a_coarser_grid_is_found() -> None:
+    values = normals(np.random.default_rng(3), 100_000)
+    fine = np.rint(values * 8192).astype(np.int64)
+    assert residues_p(fine, 256) > ALPHA
+    assert residues_p(fine // 2 * 2, 256) < ALPHA
+    assert residues_p(np.rint(values.astype(np.float16) * 8192).astype(np.int64), 256) < ALPHA
+
+
+def test_a_patient_who_is_always_in_is_found_among_many() -> None:
+    counts = np.random.default_rng(3).binomial(24, 0.25, 119)
+    assert counts_p(counts, 24, 0.25) > ALPHA
+    counts[50] = 24
+    assert counts_p(counts, 24, 0.25) < ALPHA
+
+
+def test_two_patients_with_one_coin_are_found_among_many() -> None:
+    counts = np.random.default_rng(3).binomial(16, 0.25, (40, 119))
+    assert together_p(counts, 16, 0.25) > ALPHA
+    counts[:, 100] = counts[:, 3]
+    assert together_p(counts, 16, 0.25) < ALPHA
 
 
 def test_two_releases_with_one_noise_are_found_among_many() -> None:
