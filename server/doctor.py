@@ -1,4 +1,4 @@
-"""`wardround doctor` at the coordinator: its folder and keys, its certificate, its port, its members, its processes."""
+"""`wardround doctor` at the coordinator: its folder and keys, certificate, ports, members and processes."""
 
 import errno
 import socket
@@ -10,6 +10,7 @@ from typing import Final
 from wardround.common.dialling import Answer, addresses, dial
 from wardround.common.doctor import Check, Finding, examine, fault, fine, warning
 from wardround.common.errors import StudyError
+from wardround.common.flower.health import shows_certificate
 from wardround.common.flower.places import LOOPBACK
 from wardround.common.machinechecks import (
     authority,
@@ -23,7 +24,7 @@ from wardround.common.machinechecks import (
 from wardround.common.processfile import running
 from wardround.server.members import Members
 from wardround.server.processes import UP
-from wardround.server.serverfile import ServerFile
+from wardround.server.serverfile import NO_LOG, ServerFile
 
 PACKAGES: Final = ("wardround", "flwr", "torch", "uvicorn")
 
@@ -51,6 +52,7 @@ def findings(folder: Path, *, now: Callable[[], datetime]) -> tuple[Finding, ...
             Check(name="certificate", look=lambda: _certificate(server, now)),
             Check(name="name", look=lambda: _name(server)),
             Check(name="port", look=lambda: _port(server)),
+            Check(name="log port", look=lambda: _log_port(server)),
             Check(name="processes", look=lambda: earlier_start(server.flower, UP)),
         )
     )
@@ -86,7 +88,7 @@ def _name(server: ServerFile) -> Iterator[Finding]:
 
 def _port(server: ServerFile) -> Iterator[Finding]:
     if running(server.flower) is None:
-        yield _free(server)
+        yield _free(server.listen, server.port, "SuperLink", check="port")
         return
     answer = dial(LOOPBACK, server.port, proxy=None)
     yield fine("port", f"the SuperLink answers at port {server.port}")
@@ -98,22 +100,35 @@ def _port(server: ServerFile) -> Iterator[Finding]:
         )
 
 
+def _log_port(server: ServerFile) -> Iterator[Finding]:
+    if not server.log_port:
+        yield warning("log port", "no log service: nobody outside can follow the studies' logs", NO_LOG)
+    elif running(server.flower) is None:
+        yield _free(server.listen, server.log_port, "log service", check="log port")
+    elif shows_certificate(f"{LOOPBACK}:{server.log_port}", server.ca):
+        yield fine("log port", f"the log service answers at port {server.log_port}")
+    else:
+        yield fault(
+            "log port",
+            f"nothing answers at port {server.log_port} with a certificate of the authority in tls/",
+            "restart it: wardround server down DIR, then up; logs/logservice.log says what it said",
+        )
+
+
 def _same(answer: Answer, server: ServerFile) -> bool:
     return "".join(answer.certificate.split()) == "".join(
         server.certificate.read_text(encoding="ascii").split()
     )
 
 
-def _free(server: ServerFile) -> Finding:
-    """Whether the SuperLink could listen."""
-    family = socket.AF_INET6 if ":" in server.listen else socket.AF_INET
+def _free(listen: str, port: int, who: str, *, check: str) -> Finding:
+    """Whether it could listen."""
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
     try:
-        socket.create_server((server.listen, server.port), family=family).close()
+        socket.create_server((listen, port), family=family).close()
     except OSError as error:
-        return fault(
-            "port", f"{server.listen}:{server.port}: {error.strerror}", _PORT_ADVICE.get(error.errno or 0, "")
-        )
-    return fine("port", f"{server.port} is free for the SuperLink")
+        return fault(check, f"{listen}:{port}: {error.strerror}", _PORT_ADVICE.get(error.errno or 0, ""))
+    return fine(check, f"{port} is free for the {who}")
 
 
 _PORT_ADVICE: Final = {

@@ -38,7 +38,7 @@ DEFAULT_PORT: Final = 8443
 
 _REQUIRED: Final[Mapping[str, Any]] = {"name": str, "address": str}
 _KEYS: Final = {**_REQUIRED, "listen": str, "names": tuple[str, ...], "log_port": int, "archive": Archiving}
-_NO_LOG: Final = "add `log_port = 8444`, open that port in the firewall, then start `server up` again"
+NO_LOG: Final = "add `log_port = 8444`, open that port in the firewall, then start `server up` again"
 _TEMPLATE: Final = """\
 # The coordinator. Hospitals dial `address`; it stands in the invites that were sent.
 format = "{format}"
@@ -128,7 +128,7 @@ class ServerFile:
             UsageError: There is none.
         """
         if not self.log_port:
-            raise UsageError(f"no log service is set up in {self.folder / FILE}", advice=_NO_LOG)
+            raise UsageError(f"no log service is set up in {self.folder / FILE}", advice=NO_LOG)
         return join_address(self.host, self.log_port)
 
     @property

@@ -18,7 +18,7 @@ from wardround.common.trust.sumroster import OPEN, ROSTER
 from wardround.common.trust.sumwire import pack_messages
 from wardround.simulations.conformanceexam import Examination
 from wardround.simulations.conformancepatients import WITHOUT, Asked
-from wardround.simulations.conformancesite import COORDINATOR, PEERS, RUN, Grounds, Moment, Reply
+from wardround.simulations.conformancesite import ANOTHER_RUN, COORDINATOR, PEERS, RUN, Grounds, Moment, Reply
 
 ASKED: Final = Asked(name="secure-sum", mechanism="joint-noise", hidden=(16,), rounds=40)
 HONEST: Final = 30
@@ -140,6 +140,18 @@ def another_model_for_others(liar: Liar, round_: int) -> object:
     return liar.propose([own, misled.ready, second.ready], round_)
 
 
+def keys_of_another_run(liar: Liar, round_: int) -> object:
+    """A member's keys come from another run of the study, in which the coordinator had other members."""
+    own, (_, second) = all_ready(liar, round_)
+    elsewhere = liar.peer(PEERS[0], round_, run=ANOTHER_RUN)
+    return liar.propose([own, elsewhere.ready, second.ready], round_)
+
+
+def another_run(liar: Liar, round_: int) -> object:
+    """After the first charge another run of the study: its attempts would come on top of those that were approved."""
+    return liar.open(round_, run=ANOTHER_RUN)
+
+
 def second_roster(liar: Liar, round_: int) -> object:
     """After one roster was signed, another one."""
     own, (first, second) = all_ready(liar, round_)
@@ -199,6 +211,7 @@ LIES: Final[Mapping[str, Lie]] = {
         without_itself,
         replayed_keys,
         another_model_for_others,
+        keys_of_another_run,
         second_roster,
         two_rosters,
         false_dropout,

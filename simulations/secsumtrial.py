@@ -29,7 +29,7 @@ from wardround.simulations.conformancepatients import WITHOUT, tables
 from wardround.simulations.conformancesite import Grounds
 from wardround.simulations.conformancestats import ALPHA
 from wardround.simulations.run import Step
-from wardround.simulations.secsumlies import HONEST, LIES, Liar, Lie, all_ready
+from wardround.simulations.secsumlies import HONEST, LIES, Liar, Lie, all_ready, another_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,7 @@ def honest(liar: Liar) -> Iterator[Trial]:
         holds=same,
         said="the same bytes, no second charge" if same else "other bytes, or a second charge",
     )
+    yield tried("another run", another_run, liar, HONEST + 1)
     uploads = [(WITHOUT, reply.data)]
     for session in (first, second):
         session.confirm(agreements)

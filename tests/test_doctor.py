@@ -165,6 +165,18 @@ def test_a_coordinators_expired_certificate_taken_port_and_open_key_are_faults(h
     assert "ca.key has mode 604" in of(found, "private files")[0][1]
 
 
+def test_the_log_services_port_is_looked_at_like_the_superlinks(hub: ServerFile) -> None:
+    assert of(at_coordinator(hub.folder, now=utc_now), "log port")[0][0] == "warning"
+    path, port = hub.folder / "server.toml", free_port()
+    path.write_text(path.read_text(encoding="utf-8") + f"log_port = {port}\n", encoding="utf-8")
+    found = at_coordinator(hub.folder, now=utc_now)
+    assert of(found, "log port") == [("fine", f"{port} is free for the log service")]
+    with socket.create_server(("0.0.0.0", port)):  # noqa: S104
+        found = at_coordinator(hub.folder, now=utc_now)
+    assert [(state, "in use" in text) for state, text in of(found, "log port")] == [("fault", True)]
+    assert of(found, "port")[0][0] == "fine"
+
+
 def test_a_certificate_for_an_earlier_address_is_a_fault(hub: ServerFile) -> None:
     path = hub.folder / "server.toml"
     path.write_text(

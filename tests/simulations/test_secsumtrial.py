@@ -21,6 +21,7 @@ REASONS = {
     "without-itself": "this site's own message among all",
     "replayed-keys": "expected round",
     "another-model-for-others": "expected base_model",
+    "keys-of-another-run": "expected run",
     "second-roster": "a second roster",
     "two-rosters": "is about another roster",
     "false-dropout": "found nothing from 'peer-2'",
@@ -44,7 +45,15 @@ def test_a_lie_is_declined_for_its_own_reason_and_costs_nothing(name: str) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["one charge", "uniform bytes", "never masked again", "transcript", "altered upload", "missing upload"],
+    [
+        "one charge",
+        "uniform bytes",
+        "never masked again",
+        "another run",
+        "transcript",
+        "altered upload",
+        "missing upload",
+    ],
 )
 def test_an_honest_attempt_is_what_was_promised(name: str) -> None:
     assert trials()[name].holds, trials()[name]
@@ -57,7 +66,7 @@ def test_a_hospital_that_goes_along_is_named(tmp_path: Path) -> None:
     assert "FAILED open: the hospital went along" in in_words([found])
 
 
-def test_the_command_says_what_wastried(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_was_tried(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["audit", "secagg", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["holds"] is True
