@@ -23,6 +23,7 @@ from wardround.simulations.carriers import carrier_rows
 from wardround.simulations.evaluation import ALL, Board, Predictions
 from wardround.simulations.evidencerows import CarrierRow
 from wardround.simulations.federation import Backend, Federation, run_federation
+from wardround.simulations.heldouttable import simulated_calibration
 from wardround.simulations.hospitals import Consortium, Hospital, fold_of, spends
 from wardround.simulations.outcome import summarise
 from wardround.simulations.report import write_report
@@ -36,6 +37,8 @@ Step = Callable[[str, int, int], None]
 CURVE_POINTS = 20
 _CARRIERS = 1
 """Names the randomness of the carriers' test, so that what others draw stays as it is."""
+_CALIBRATION = 2
+"""Likewise that of the noise in the calibration table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     final = _fill(board, plan, run, step)
     model = ReleasedModel(protocol=plan.protocol, parameters=final, path=path)
     model.save(run.model)
+    _calibrate(plan, final, run)
     run.keep_ledgers({h.name: spends(h) for h in plan.consortium.hospitals})
     step("evaluating", 0, 1)
     results = summarise(plan.protocol, plan.consortium, board, run, seed=plan.seed, folds=plan.folds)
@@ -96,6 +100,17 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     results.save(run.results)
     step("evaluating", 1, 1)
     return results
+
+
+def _calibrate(plan: Plan, model: Parameters, run: RunFolder) -> None:
+    """Leave beside the model what a hospital needs to say how sure it is; of the last fold, as the model is."""
+    hospitals = plan.consortium.hospitals
+    if plan.folds:
+        hospitals = tuple(fold_of(h, plan.folds - 1, plan.folds, seed=plan.seed) for h in hospitals)
+    rng = np.random.default_rng([plan.seed, _CALIBRATION])
+    found = simulated_calibration(plan.protocol, model, [h.held_out() for h in hospitals], rng)
+    if found is not None:
+        found.save(run.calibration)
 
 
 def _facts(plan: Plan) -> RunFacts:

@@ -6,6 +6,7 @@ sites/<name>/       identity, ledger, outbox and refusals of an imagined hospita
 federation/         the coordinator's key, checkpoint and study log
 curves.jsonl        one line per measured round and place; exact, and each line says so: `"private": false`
 model.safetensors   the final model with its preprocessing
+calibration.json    held-out patients under noise, for `wardround predict`; see `heldouttable`
 ledger.json         what each site's ledger says was spent
 model-card.json, .html      the model card, from all of the above
 results.json, report.html   written last: their presence means the run is complete
@@ -20,6 +21,7 @@ from pathlib import Path
 from wardround.common.durable import append_line, sync_folder, write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.formats import canonical, check_header, digest, header
+from wardround.common.learning.calibrationfile import FILE as CALIBRATION
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import dumps
 from wardround.simulations.resultrows import CurveRow
@@ -61,6 +63,7 @@ class RunFolder:
         self.results = path / "results.json"
         self.report = path / "report.html"
         self.model = path / "model.safetensors"
+        self.calibration = path / CALIBRATION
         self.protocol = path / "study.toml"
         self.ledgers = path / "ledger.json"
         self._facts = path / "run.json"

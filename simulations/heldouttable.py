@@ -1,0 +1,142 @@
+"""The calibration table of a simulated run: held-out patients counted and noised as a study's sites would.
+
+One person holds all tables here, so nothing is charged and the file says `simulation`. The noise is that of one private
+evaluation at `EPSILON` under the study's own mechanism; a study without privacy takes joint noise with one curious
+member, so that what a hospital sees of uncertainty is what a real study could show it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wardround.common.errors import UsageError
+from wardround.common.learning.calibrationfile import Calibration
+from wardround.common.learning.conformal import DISTANCES
+from wardround.common.learning.data import PatientRows
+from wardround.common.learning.histograms import (
+    PROBABILITY,
+    Bins,
+    Courses,
+    Forecasts,
+    binary_table,
+    survival_table,
+)
+from wardround.common.learning.noisytables import NoisedTable
+from wardround.common.learning.parameters import Parameters, parameters_digest
+from wardround.common.learning.predictions import predict, survival_of
+from wardround.common.learning.questions import questions
+from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
+from wardround.common.privacy.excess import noise_ratio
+from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, SurvivalOutcome
+from wardround.common.study.protocol import StudyProtocol
+
+Numbers = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+EPSILON: Final = 3.0
+CHANCES: Final = Bins(
+    edges=(0.15, 0.3, 0.45, 0.65),
+    low=0.0,
+    high=1.0,
+    source="round numbers: the predicted chance of the event by the last horizon",
+)
+_MOST_TIMES: Final = 4
+
+
+def simulated_calibration(
+    protocol: StudyProtocol,
+    model: Parameters,
+    held_out: Sequence[PatientRows],
+    rng: np.random.Generator,
+    *,
+    epsilon: float = EPSILON,
+) -> Calibration | None:
+    """What a study of these patients could have released about its model.
+
+    Args:
+        protocol: The study.
+        model: Trained without these patients.
+        held_out: The held-out patients of each site.
+        rng: Draws the noise; a simulation's own.
+        epsilon: Of the one table, per held-out patient.
+
+    Returns:
+        None for the Cox loss, which gives no probability, and where nobody is held out.
+    """
+    rows = [each for each in held_out if each.n_patients]
+    if not rows or protocol.model.loss == "cox":
+        return None
+    counts = np.sum([counted(protocol, model, each) for each in rows], axis=0)
+    deviation, mechanism = _noise(protocol, len(rows), counts.size, epsilon)
+    # A patient stands in one table of each class.
+    deviation *= math.sqrt(len(counts)) if isinstance(protocol.outcome, ClassOutcome) else 1.0
+    noised = counts + rng.normal(0.0, deviation, counts.shape)
+    return Calibration(
+        protocol=protocol.digest,
+        model=parameters_digest(model),
+        table=NoisedTable(cells=noised, deviation=deviation),
+        bins=bins_of(protocol),
+        times=times_of(protocol.outcome) if isinstance(protocol.outcome, SurvivalOutcome) else None,
+        epsilon=epsilon,
+        delta=protocol.privacy.delta,
+        mechanism=mechanism,
+        sites=len(rows),
+        origin="simulation",
+    )
+
+
+def bins_of(protocol: StudyProtocol) -> Bins:
+    """The public bins of the study's score; see `calibrationfile.Calibration`."""
+    match protocol.outcome:
+        case SurvivalOutcome():
+            return CHANCES
+        case ContinuousOutcome():
+            return DISTANCES
+        case _:
+            return PROBABILITY
+
+
+def times_of(outcome: SurvivalOutcome) -> Bins:
+    """Public bins of time: the study's cut points, or four of them, the last one included."""
+    cuts = outcome.cut_points
+    asked = min(_MOST_TIMES, len(cuts))
+    edges = tuple(cuts[-(-len(cuts) * (number + 1) // asked) - 1] for number in range(asked))
+    return Bins(edges=edges, low=0.0, high=max(outcome.high, edges[-1] * 1.5), source=outcome.source)
+
+
+def counted(protocol: StudyProtocol, model: Parameters, rows: PatientRows) -> Counts:
+    """The exact table of some patients, one cell each; private to whoever holds them."""
+    outcome, made, bins = protocol.outcome, predict(protocol, model, rows), bins_of(protocol)
+    if isinstance(outcome, ContinuousOutcome):
+        distance = np.abs(made - (rows.targets.value * outcome.sd + outcome.mean)) / outcome.sd
+        return np.bincount(bins.place(distance), minlength=len(bins)).astype(np.int64)
+    if isinstance(outcome, SurvivalOutcome):
+        return _courses(protocol, model, rows, made)
+    asked = questions(outcome, rows.targets, made, None)
+    tables = [binary_table(Forecasts(each.probability, each.y), bins=bins)[:, :, 0] for each in asked]
+    return np.stack(tables)
+
+
+def _courses(protocol: StudyProtocol, model: Parameters, rows: PatientRows, risk: Numbers) -> Counts:
+    outcome, survival = protocol.outcome, survival_of(protocol, model, risk)
+    event = rows.targets.event
+    if not isinstance(outcome, SurvivalOutcome) or survival is None or event is None:
+        raise UsageError("a survival table needs a model with baseline hazards", advice="not the Cox loss")
+    by_last = Courses(1 - survival[:, -1], rows.targets.value, event)
+    return survival_table(by_last, risks=CHANCES, times=times_of(outcome))
+
+
+def _noise(protocol: StudyProtocol, sites: int, cells: int, epsilon: float) -> tuple[float, str]:
+    """Standard deviation in each cell of the sum at sensitivity 1, and whose noise it is."""
+    terms = protocol.privacy
+    if terms.mechanism == "site-noise" or sites < 2:
+        each = noise_multiplier_for(epsilon=epsilon, delta=terms.delta, sample_rate=1.0, steps=1)
+        return each * math.sqrt(sites), "site-noise"
+    honest = min(terms.honest_sites or sites - 1, sites - 1)
+    shared = joint_noise_multiplier_for(
+        epsilon=epsilon, delta=terms.delta, steps=1, honest=honest, coordinates=cells
+    )
+    return shared * noise_ratio(sites, honest), "joint-noise"
