@@ -25,7 +25,7 @@ def column_findings(table: PreparedTable) -> list[Finding]:
     """Missing columns and modalities (refused), and columns that the study does not use (counted)."""
     return [
         *_missing_columns(table),
-        *_missing_features(table),
+        *missing_features(table),
         *_extra_columns(table),
     ]
 
@@ -68,7 +68,8 @@ def _missing(name: str, free: Iterable[str]) -> Finding:
     )
 
 
-def _missing_features(table: PreparedTable) -> list[Finding]:
+def missing_features(table: PreparedTable) -> list[Finding]:
+    """Feature columns that the study needs and the table lacks; a modality that lacks as a whole is one finding."""
     findings: list[Finding] = []
     free, suggested = _extra(table), 0
     for modality, names in _by_modality(table).items():

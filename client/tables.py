@@ -58,16 +58,25 @@ def read_table(path: Path | str, *, verbatim: Collection[str] = ()) -> pd.DataFr
         CohortError: The file is missing, empty, of another encoding or kind, ragged, or names a column twice.
     """
     file = Path(path)
-    kind, packed = _kind(file)
+    kind, packed = kind_of(file)
     data = _bytes(file, packed)
     if not data.strip():
         raise CohortError(f"{file.name} is empty", advice="export the table again, with a header line")
-    table = _parquet(data, file.name) if kind == "parquet" else _text(data, kind, file.name)
+    table = _parquet(data, file.name) if kind == "parquet" else text_table(data, kind, file.name)
     if not table.num_rows:
         raise CohortError(f"{file.name} has a header but no rows")
-    names = _column_names(table.column_names, file.name)
+    return as_frame(table, file.name, verbatim)
+
+
+def as_frame(table: pa.Table, name: str, verbatim: Collection[str]) -> pd.DataFrame:
+    """Rows of a table as the rest of the package reads them; see `read_table`.
+
+    Raises:
+        CohortError: A column has no name, or two have one.
+    """
+    names = _column_names(table.column_names, name)
     columns = [
-        _with_missing(column, name in verbatim) for name, column in zip(names, table.columns, strict=True)
+        _with_missing(column, own in verbatim) for own, column in zip(names, table.columns, strict=True)
     ]
     frame = pa.table(columns, names=names).to_pandas(
         ignore_metadata=True, types_mapper={pa.large_string(): TEXT}.get
@@ -75,7 +84,12 @@ def read_table(path: Path | str, *, verbatim: Collection[str] = ()) -> pd.DataFr
     return frame  # type: ignore[no-any-return]
 
 
-def _kind(file: Path) -> tuple[str, bool]:
+def kind_of(file: Path) -> tuple[str, bool]:
+    """Which kind of table a file's name tells, `csv`, `tsv` or `parquet`, and whether it is gzipped.
+
+    Raises:
+        CohortError: It tells none.
+    """
     suffixes = [suffix.lower() for suffix in file.suffixes]
     packed = suffixes[-1:] == [".gz"]
     kind = _KINDS.get(suffixes[-2] if packed and len(suffixes) > 1 else suffixes[-1] if suffixes else "")
@@ -99,7 +113,18 @@ def _bytes(file: Path, packed: bool) -> bytes:
         ) from None
 
 
-def _text(data: bytes, kind: str, name: str) -> pa.Table:
+def text_table(data: bytes, kind: str, name: str, *, before: int = 0) -> pa.Table:
+    """Read CSV or TSV bytes: one header line, then rows, every cell a string.
+
+    Args:
+        data: The bytes; where only a part of a file is read, its header line stands in front of it.
+        kind: `csv` or `tsv`.
+        name: Of the file.
+        before: Rows of the file between its header and this part; for row numbers in messages.
+
+    Raises:
+        CohortError: It could be misread.
+    """
     data = _utf8(data, name)
     header_text = data[:_HEADER_BYTES].decode("utf-8", errors="ignore")
     separator = "\t" if kind == "tsv" else _separator(header_text)
@@ -112,7 +137,7 @@ def _text(data: bytes, kind: str, name: str) -> pa.Table:
 
     table = _parsed(data, header, separator, note, name)
     if ragged:
-        raise _ragged(ragged, len(header), name)
+        raise _ragged(ragged, len(header), name, before)
     if any(column.type != pa.large_string() for column in table.columns):
         raise CohortError(f"{name}: the header line could not be read", advice="check its quotation marks")
     if separator != ",":
@@ -192,7 +217,7 @@ def _parsed(
         ) from None
 
 
-def _ragged(ragged: list[tuple[int, int]], expected: int, name: str) -> CohortError:
+def _ragged(ragged: list[tuple[int, int]], expected: int, name: str, before: int) -> CohortError:
     row, found = ragged[0]
     advice = "look for stray separators or an open quotation mark in that row"
     if all(cells == expected + 1 for _, cells in ragged):
@@ -200,7 +225,7 @@ def _ragged(ragged: list[tuple[int, int]], expected: int, name: str) -> CohortEr
             "the header may lack the name of a first column (R: row.names), or numbers have decimal commas"
         )
     return CohortError(
-        f"{name}: {len(ragged)} rows do not have the header's {expected} cells; the first is row {row} "
+        f"{name}: {len(ragged)} rows do not have the header's {expected} cells; the first is row {row + before} "
         f"with {found} (the header is row 1; empty lines are not counted)",
         advice=advice,
     )
@@ -230,6 +255,15 @@ def _parquet(data: bytes, name: str) -> pa.Table:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError):
         raise CohortError(f"{name} is not a Parquet file", advice="check the file's name and kind") from None
+    return plain_table(table, name)
+
+
+def plain_table(table: pa.Table, name: str) -> pa.Table:
+    """Rows of a Parquet file with its indices left out, and text and numbers in one form.
+
+    Raises:
+        CohortError: A column holds something else than text or numbers.
+    """
     kept = [column for column in table.column_names if not column.startswith("__index_level_")]
     _column_names(kept, name)
     return pa.table([_plain(table.column(column), column, name) for column in kept], names=kept)

@@ -17,7 +17,19 @@ import pytest
 from wardround import cli
 
 GOLDEN = Path(__file__).parent / "golden" / "help"
-HEAVY = {"torch", "opacus", "flwr", "pandas", "numpy", "scipy", "ray", "matplotlib", "sklearn", "pyarrow"}
+HEAVY = {
+    "torch",
+    "opacus",
+    "captum",
+    "flwr",
+    "pandas",
+    "numpy",
+    "scipy",
+    "ray",
+    "matplotlib",
+    "sklearn",
+    "pyarrow",
+}
 
 # In an interpreter of its own: ask for help, then say which modules that loaded.
 ASK = """

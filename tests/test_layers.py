@@ -45,11 +45,12 @@ FLOWER = (
 PUBLIC_FLOWER = ("flwr.app", "flwr.serverapp", "flwr.clientapp", "flwr.simulation")
 HOMES = {
     "torch": TORCH,
+    "captum": ("common.learning.attribution",),
     "opacus": (*TORCH, "common.privacy.accounting"),
     "flwr": FLOWER,
     "ray": ("simulations.ray_backend",),
 }
-HEAVY = ("torch", "opacus", "pandas", "flwr", "ray", "matplotlib", "sklearn", "scipy", "pyarrow")
+HEAVY = ("torch", "opacus", "captum", "pandas", "flwr", "ray", "matplotlib", "sklearn", "scipy", "pyarrow")
 EXPLICIT_NUMPY = {"Generator", "BitGenerator", "PCG64", "Philox", "SeedSequence", "default_rng"}
 EXPLICIT_PYTHON = {"Random", "SystemRandom"}
 TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
@@ -210,6 +211,7 @@ PLANTED: tuple[tuple[Rule, str, str], ...] = (
     (libraries_stay_home, "common.trust.envelope", "import torch"),
     (libraries_stay_home, "client.policy", "from torch.nn import functional as F"),
     (libraries_stay_home, "client.site", "import opacus"),
+    (libraries_stay_home, "client.answers", "from captum.attr import IntegratedGradients"),
     (libraries_stay_home, "server.coordinator", "from flwr.app import Message"),
     (libraries_stay_home, "simulations.run", "import ray"),
     (flower_internals_have_one_home, "server.app", "from flwr.common import Context"),

@@ -26,6 +26,10 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "bench": ("wardround.simulations.commands", "measure the framework's overhead"),
     "study": ("wardround.simulations.study_commands", "draft, plan, check and explain a study protocol"),
     "site": ("wardround.client.commands", "what a hospital runs: check its table, its policy, its ledger"),
+    "predict": (
+        "wardround.client.predict_commands",
+        "apply a released model to a hospital's table, and say how sure it is",
+    ),
     "server": ("wardround.server.commands", "what a coordinator runs: its folder, its members"),
     "audit": ("wardround.common.audit.commands", "check claims about privacy"),
     "doctor": ("wardround.doctor_commands", "what is wrong with an installation, and what to do"),
@@ -120,7 +124,7 @@ def _ours(module: str | None) -> bool:
 
 
 def _missing_package(module: str | None, group: str) -> str:
-    extra = group if group in ("site", "server") else "simulation"
+    extra = {"site": "site", "predict": "site", "server": "server"}.get(group, "simulation")
     return (
         f"`wardround {group}` needs the package {module}, which is not installed.\n"
         f"What to do: pip install 'wardround[{extra}]'"

@@ -37,6 +37,16 @@ class Column(NamedTuple):
     feature: str
 
 
+class Standardised(NamedTuple):
+    """Rows between a table and the model's inputs: before loadings and scaling to unit length.
+
+    Shapes (rows, columns), within the clamp, and (rows, optional modalities).
+    """
+
+    values: NDArray[np.float32]
+    present: NDArray[np.float32]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeaturePath:
     """The mapping of a study's columns to model inputs.
@@ -109,6 +119,14 @@ class FeaturePath:
         Raises:
             CohortError: A column is absent or there twice, naming it.
         """
+        return self.inputs_of(self.standardised(frame))
+
+    def inputs_of(self, rows: Standardised) -> NDArray[np.float32]:
+        """The second half of `transform`: loadings, and unit length where the protocol wants it."""
+        return self._scaled(self._compressed(rows.values, rows.present))
+
+    def standardised(self, frame: pd.DataFrame) -> Standardised:
+        """The first half of `transform`; its arguments and errors."""
         absent = self._absent(frame)
         values = np.zeros((len(frame), len(self.columns)), np.float32)
         missing = np.ones((len(frame), len(self.features)), np.bool_)
@@ -116,7 +134,7 @@ class FeaturePath:
         self._fill_categories(frame, absent, values, missing)
         present = self._mark_missing(values, missing)
         np.clip(values, -self.inputs.clamp, self.inputs.clamp, out=values)
-        return self._scaled(self._compressed(values, present))
+        return Standardised(values, present)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -244,7 +262,7 @@ class FeaturePath:
             As `transform`.
         """
         present = np.ones((len(columns), len(self.optional_modalities)), np.float32)
-        return self._scaled(self._compressed(columns, np.minimum(present, np.float32(self.inputs.clamp))))
+        return self.inputs_of(Standardised(columns, np.minimum(present, np.float32(self.inputs.clamp))))
 
     def _scaled(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.inputs.norm == "none":

@@ -31,9 +31,8 @@ def predict(protocol: StudyProtocol, parameters: Parameters, rows: PatientRows) 
         UsageError: The parameters do not belong to this protocol and width.
         StudyError: The model gives something that is not a number.
     """
-    module = build(protocol, rows.inputs.shape[1])
-    load_into(module, parameters)
-    per_row = _interpreted(_outputs(_scoring(module), rows.inputs), protocol.outcome)
+    module = scoring_module(protocol, parameters, rows.inputs.shape[1])
+    per_row = _interpreted(_outputs(module, rows.inputs), protocol.outcome)
     if not np.isfinite(per_row).all():
         raise StudyError(
             "the model gives predictions that are not finite",
@@ -77,8 +76,14 @@ def survival_of(
     return survival_curves(risk, parameters["hazard.bias"].astype(np.float64))
 
 
-def _scoring(module: nn.Sequential) -> nn.Sequential:
-    """The part of a model that is evaluated: for survival the risk score, without the baseline hazards."""
+def scoring_module(protocol: StudyProtocol, parameters: Parameters, n_inputs: int) -> nn.Sequential:
+    """The part of a model that is evaluated: for survival the risk score, without the baseline hazards.
+
+    Raises:
+        UsageError: The parameters do not belong to this protocol and width.
+    """
+    module = build(protocol, n_inputs)
+    load_into(module, parameters)
     return nn.Sequential(*(layer for name, layer in module.named_children() if name != "hazard"))
 
 

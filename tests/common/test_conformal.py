@@ -37,7 +37,7 @@ def noised(cells: np.ndarray, deviation: float, rng: np.random.Generator) -> Noi
 def of_truth(patients: Forecasts) -> np.ndarray:
     """The score of what happened to each patient."""
     scores = forecast_scores(patients.probability, PROBABILITY)
-    return scores[np.arange(len(scores)), patients.y.astype(int)]
+    return np.asarray(scores[np.arange(len(scores)), patients.y.astype(int)])
 
 
 @pytest.mark.parametrize("n", [9, 19, 60, 301])
