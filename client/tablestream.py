@@ -25,6 +25,7 @@ BLOCK: Final = 1 << 25
 ROWS: Final = 8192
 """Rows of Parquet that are read at once."""
 LONGEST: Final = 1 << 30
+_BOM: Final = b"\xef\xbb\xbf"
 _QUOTE: Final = ord('"')
 _NEWLINE: Final = ord("\n")
 
@@ -73,7 +74,7 @@ def read_parts(
                     yield TablePart(frame=frame, first=seen, done=min(raw.tell() / size, 1.0))
                     seen += len(frame)
             if not seen:
-                raise CohortError(f"{path.name} has a header but no rows")
+                raise _no_rows(path.name)
     except FileNotFoundError:
         raise CohortError(f"there is no table at {path}", advice="check the path") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -102,7 +103,7 @@ def _whole_rows(stream: BinaryIO, name: str, block: int) -> Iterator[bytes]:
     while data := stream.read(block):
         rest += data
         end = row_end(rest)
-        if end and rest[:end].strip():
+        if end and rest[:end].removeprefix(_BOM).strip():
             yield rest[:end]
             rest = rest[end:]
         elif len(rest) > LONGEST:
@@ -131,7 +132,7 @@ def row_end(data: bytes) -> int:
 def _first_row(part: bytes) -> bytes:
     """The header line, with its line break."""
     end = part.find(b"\n")
-    while end >= 0 and (part[:end].count(b'"') % 2 or not part[:end].removeprefix(b"\xef\xbb\xbf").strip()):
+    while end >= 0 and (part[:end].count(b'"') % 2 or not part[:end].removeprefix(_BOM).strip()):
         end = part.find(b"\n", end + 1)
     return part if end < 0 else part[: end + 1]
 
@@ -151,4 +152,8 @@ def _parquet(
     except pa.ArrowException:
         raise CohortError(f"{name} is not a Parquet file", advice="check the file's name and kind") from None
     if not seen:
-        raise CohortError(f"{name} has a header but no rows")
+        raise _no_rows(name)
+
+
+def _no_rows(name: str) -> CohortError:
+    return CohortError(f"{name} has a header but no rows", advice="export the table again, with its patients")

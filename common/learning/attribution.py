@@ -12,7 +12,7 @@ What is explained: the log-odds of the class (binary: of `positive`; several: of
 patient), the risk score of survival, the number of a continuous outcome. A patient's samples are averaged.
 
 Sources: Sundararajan, Taly and Yan (2017), "Axiomatic attribution for deep networks"; computed by Captum, Kokhlikyan
-et al. (2020), by Gauss-Legendre quadrature.
+et al. (2020), by the midpoint rule, which kinks of ReLU hurt less than they hurt Gauss-Legendre.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ SHOWN: Final = 5
 """Features that are shown for a patient."""
 
 _FIRST_STEPS: Final = 32
-_MOST_STEPS: Final = 2048
+_MOST_STEPS: Final = 8192
 _AT_ONCE: Final = 1 << 14  # rows
 
 
@@ -190,7 +190,11 @@ def _slopes(explained: _Explained, inputs: torch.Tensor, target: torch.Tensor, s
 
     gradients = IntegratedGradients(explained, multiply_by_inputs=False)
     found: torch.Tensor = gradients.attribute(
-        inputs, additional_forward_args=target, n_steps=steps, internal_batch_size=max(_AT_ONCE, len(inputs))
+        inputs,
+        additional_forward_args=target,
+        n_steps=steps,
+        method="riemann_middle",
+        internal_batch_size=max(_AT_ONCE, len(inputs)),
     )
     return found.detach().numpy().astype(np.float64)
 
