@@ -16,7 +16,7 @@ et al. (2020), by the midpoint rule, which kinks of ReLU hurt less than they hur
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -104,13 +104,13 @@ def explain(model: ReleasedModel, rows: Standardised, patient: Places) -> Explan
     counts = np.bincount(patient).astype(np.float64)
     target = explained.targets(inputs, patient, counts)
     slopes, output, reference, left = _integrated(explained, inputs, torch.tensor(target[patient]))
-    shares = _mean(model.path.shares(rows, slopes), patient, counts)
-    features = _by_feature(model.path, shares)
+    parts = _mean(shares(model.path, rows, slopes), patient, counts)
+    features = _by_feature(model.path, parts)
     return Explanations(
         subject=tuple(explained.subject(int(place)) for place in target),
         output=_mean(output, patient, counts),
         reference=_mean(reference, patient, counts),
-        modalities=_by_modality(model.path, shares),
+        modalities=_by_modality(model.path, parts),
         features=_moved(explained, rows, patient, counts, features, target),
         unexplained=_mean(left, patient, counts),
     )
@@ -197,6 +197,40 @@ def _slopes(explained: _Explained, inputs: torch.Tensor, target: torch.Tensor, s
         internal_batch_size=max(_AT_ONCE, len(inputs)),
     )
     return found.detach().numpy().astype(np.float64)
+
+
+def shares(path: FeaturePath, rows: Standardised, slopes: Floats) -> Floats:
+    """What columns, then optional modalities, contribute to inputs that count by `slopes`.
+
+    Components are handed back to their features; unit length divides all of a row alike.
+
+    Args:
+        path: The study's feature path.
+        rows: Before loadings and scaling.
+        slopes: Shape (rows, width), one weight per input.
+
+    Returns:
+        Shape (rows, columns + modalities); a row sums to slopes times inputs.
+    """
+    names = [column.name for column in path.columns]
+    loaded = [] if path.loadings is None else [names.index(name) for name in path.loadings.features]
+    kept = np.setdiff1d(np.arange(len(names)), loaded)
+    last = path.width - len(path.optional_modalities)
+    own = np.zeros((len(slopes), len(names)))
+    own[:, kept] = slopes[:, : len(kept)]
+    if path.loadings is not None:
+        own[:, loaded] = slopes[:, len(kept) : last] @ path.loadings.matrix.T
+    parts = np.concatenate([own * rows.values, slopes[:, last:] * rows.present], axis=1)
+    return np.asarray(parts / _lengths(path, rows))
+
+
+def _lengths(path: FeaturePath, rows: Standardised) -> Floats:
+    """By what each row was divided: shape (rows, 1)."""
+    if path.inputs.norm == "none":
+        return np.ones((len(rows.values), 1))
+    free = replace(path, inputs=replace(path.inputs, norm="none")).inputs_of(rows)
+    lengths = np.linalg.norm(free.astype(np.float64), axis=1, keepdims=True)
+    return np.asarray(np.where(lengths == 0.0, 1.0, lengths))
 
 
 def _mean(values: Floats, patient: Places, counts: Floats) -> Floats:

@@ -55,9 +55,7 @@ def scores(
         Shape (rows, outputs). Binary: the log odds of `positive`. Class: log odds, centred over the classes.
         Continuous: in public standard deviations. Survival: the risk score, higher = worse.
     """
-    module = build(protocol, inputs.shape[1])
-    load_into(module, parameters)
-    found = _outputs(_scoring(module), inputs)
+    found = _outputs(scoring_module(protocol, parameters, inputs.shape[1]), inputs)
     if isinstance(protocol.outcome, ClassOutcome):
         found -= found.mean(axis=1, keepdims=True)
     return found

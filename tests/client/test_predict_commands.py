@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import socket
 import stat
 from pathlib import Path
@@ -17,7 +18,6 @@ from tests.predicting import calibrated, ordinary, released
 
 from wardround.cli import main
 from wardround.client.modelbeside import open_model
-from wardround.common import durable
 from wardround.common.formats import digest
 from wardround.common.learning.modelfile import read_model_file
 from wardround.common.learning.parameters import parameters_digest
@@ -108,7 +108,7 @@ def test_an_interrupted_write_leaves_no_patient_behind(home: Path, monkeypatch: 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(durable.os, "fsync", stopped)
+    monkeypatch.setattr(os, "fsync", stopped)
     assert predict(home) == 130
     left = {path.name for path in home.iterdir()}
     assert left == {"model.safetensors", "calibration.json", "patients.csv"}

@@ -61,7 +61,7 @@ def test_without_a_released_table_there_is_neither_interval_nor_set_and_both_say
     assert table["low:yes"] == table["set"] == table["set_coverage"] == [None] * 5
 
 
-def changed(column: str, value: object, row: int = 2) -> pd.DataFrame:
+def changed(column: str, value: str | float, row: int = 2) -> pd.DataFrame:
     frame = ordinary(30)
     frame[column] = frame[column].astype(object)
     frame.loc[row, column] = value
@@ -141,7 +141,7 @@ def test_a_patient_unlike_the_reference_is_flagged_and_still_answered(tmp_path: 
 def test_distance_is_that_from_public_constants_by_hand(tmp_path: Path) -> None:
     frame = ordinary(3)
     chosen = (AGE, GLUCOSE, *FEATURES[5:])
-    z = np.array([[(float(frame.loc[i, f.name]) - f.mean) / f.sd for f in chosen] for i in range(3)])
+    z = np.array([[(float(str(frame[f.name].iloc[i])) - f.mean) / f.sd for f in chosen] for i in range(3)])
     found = predicted(released(tmp_path), frame)
     assert np.allclose(found.typical, np.sqrt((z**2).mean(axis=1)))
 
