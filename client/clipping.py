@@ -63,6 +63,7 @@ class MeasuredBatch(TensorBatch):
             mask=some.mask,
             value=some.value,
             event=some.event,
+            weight=some.weight,
             products=self.products.index_select(0, index),
         )
 
@@ -76,6 +77,7 @@ def measured(batch: TensorBatch) -> TensorBatch:
         mask=batch.mask,
         value=batch.value,
         event=batch.event,
+        weight=batch.weight,
         products=_products(batch.inputs.flatten(0, -2).float(), batch.mask),
     )
 
@@ -99,7 +101,7 @@ class PatientClipper:
         self._parameters: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
 
     def sum(self, batch: TensorBatch, *, into: list[Tensor] | None = None) -> list[Tensor]:
-        """Sum over patients of gradient * min(1, C / norm of the gradient).
+        """Sum over patients of gradient * min(1, C / norm of the gradient) * the patient's weight, if any.
 
         Guarantees:
             Each patient contributes a vector of norm at most C (1 + 2^-20), and what the others contribute does
@@ -118,6 +120,10 @@ class PatientClipper:
         layers = self._stack.backward(batch)
         norms = self._norms(layers, batch)
         weights = self._clipping_norm / norms.clamp(min=self._clipping_norm)
+        if batch.weight is not None:
+            weights = weights * batch.weight.clamp(
+                max=1.0
+            )  # after clipping, and never longer: C still bounds it
         kept = norms <= _FLOAT32
         if batch.mask is not None:
             weights = (weights.unsqueeze(1) * _shares(batch.mask)).flatten()

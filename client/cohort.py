@@ -157,6 +157,7 @@ def _aligned(table: PreparedTable, inputs: NDArray[np.float32], *, site: str) ->
     """The cohort of rows that all belong to usable patients and are ordered by them."""
     patients = table.patients()
     firsts = np.searchsorted(patients.number, np.arange(len(patients.ids)))
+    groups = _groups(table, firsts)
     return Cohort(
         site=site,
         patients=tuple(str(patient) for patient in patients.ids),
@@ -164,9 +165,16 @@ def _aligned(table: PreparedTable, inputs: NDArray[np.float32], *, site: str) ->
             inputs=inputs,
             patient=patients.number,
             targets=targets_of(table.protocol.outcome, patients.value, patients.event),
+            weight=_weights(table.protocol, groups),
         ),
-        groups=_groups(table, firsts),
+        groups=groups,
     )
+
+
+def _weights(protocol: StudyProtocol, groups: pd.DataFrame) -> Floats | None:
+    """What each patient counts in training, by public weights of groups."""
+    terms = protocol.fairness
+    return terms.patient_weights(groups[terms.group_column].tolist()) if terms.groups else None
 
 
 def _groups(table: PreparedTable, firsts: Indices) -> pd.DataFrame:

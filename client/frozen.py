@@ -37,6 +37,8 @@ def to_bytes(rows: PatientRows) -> bytes:
     }
     if rows.targets.event is not None:
         arrays["event"] = rows.targets.event
+    if rows.weight is not None:
+        arrays["weight"] = rows.weight
     file = io.BytesIO()
     np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes the keyword allow_pickle for one of them
     return file.getvalue()
@@ -63,7 +65,8 @@ def from_bytes(data: bytes) -> PatientRows:
 
 def _rows(arrays: Mapping[str, NDArray[Any]]) -> PatientRows:
     targets = Targets(value=arrays["value"], event=arrays.get("event"))
-    return PatientRows(inputs=arrays["inputs"], patient=arrays["patient"], targets=targets)
+    weight = arrays.get("weight")
+    return PatientRows(inputs=arrays["inputs"], patient=arrays["patient"], targets=targets, weight=weight)
 
 
 class FrozenTrainer:

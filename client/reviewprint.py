@@ -146,6 +146,8 @@ def _data(protocol: StudyProtocol, minimum: int) -> Iterator[str]:
         yield f"may be lacking: {', '.join(cohort.optional_modalities)}"
     if cohort.subgroups:
         yield f"subgroups named in evaluations: {', '.join(cohort.subgroups)}"
+    if not protocol.fairness.plain:
+        yield f"fairness in training: {protocol.fairness.in_words()}"
 
 
 def _feature(feature: Feature) -> str:

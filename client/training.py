@@ -125,10 +125,20 @@ class LocalTrainer:
         if self._protocol.private:
             raise PrivacyError("the protocol promises noise; plain training would release exact gradients")
         start = self._start(base)
+        factor = self._factor()
         for index in batches:
             # Not held in a name: the next step reuses their memory instead of asking the system for more.
             self._step(self._gradients(index), start, divisor=1.0)
-        return self._update(base)
+        update = self._update(base)
+        return {name: np.float32(factor) * array for name, array in update.items()} if factor != 1 else update
+
+    def _factor(self) -> float:
+        """The site's factor of a worst-site objective at the model that the round starts from."""
+        terms = self._protocol.fairness
+        if not terms.worst_site_q:
+            return 1.0
+        with torch.no_grad():
+            return terms.site_factor(float(self._mean_loss(self._batch)))
 
     def _start(self, base: Parameters) -> list[Tensor]:
         load_into(self._module, check_like(base, self._like))

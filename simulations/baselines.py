@@ -30,6 +30,8 @@ def train_alone(protocol: StudyProtocol, rows: PatientRows, *, site: str, seed: 
         seed: Of the order of patients.
     """
     plain = protocol.with_privacy(PrivacyTerms(mechanism="none", delta=protocol.privacy.delta))
+    # A yardstick has one site, and no worst one.
+    plain = replace(plain, fairness=replace(plain.fairness, worst_site_q=0.0))
     plain = replace(plain, federation=replace(plain.federation, sites=(), quorum=1))
     trainer = LocalTrainer(plain, rows, site=site)
     study = Study(plain, (site,), Progress(parameters=initial(plain, rows.inputs.shape[1])))
@@ -44,6 +46,7 @@ def pooled_rows(parts: Sequence[PatientRows]) -> PatientRows:
     """The patients of several sites as one table: what no hospital may do, as a yardstick."""
     starts = np.cumsum([0, *(part.n_patients for part in parts[:-1])])
     events = [part.targets.event for part in parts if part.targets.event is not None]
+    weights = [part.weight for part in parts if part.weight is not None]
     return PatientRows(
         inputs=np.concatenate([part.inputs for part in parts]),
         patient=np.concatenate([part.patient + start for part, start in zip(parts, starts, strict=True)]),
@@ -51,6 +54,7 @@ def pooled_rows(parts: Sequence[PatientRows]) -> PatientRows:
             value=np.concatenate([part.targets.value for part in parts]),
             event=np.concatenate(events) if events else None,
         ),
+        weight=np.concatenate(weights) if weights else None,
     )
 
 

@@ -128,7 +128,7 @@ def _updating(_: Card) -> str:
 
 
 def _imbalance(_: Card) -> str:
-    return "None: no resampling and no class weights."
+    return "None: no resampling and no weights of classes."
 
 
 def _fairness(card: Card) -> str:

@@ -270,7 +270,10 @@ def _explanation(facts: CardFacts) -> Row:
 
 
 def _fairness(protocol: StudyProtocol) -> Row:
-    return {"declared_subgroups": list(protocol.cohort.subgroups), "in_training": "none"}
+    return {
+        "declared_subgroups": list(protocol.cohort.subgroups),
+        "in_training": protocol.fairness.in_words(),
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -23,12 +23,14 @@ class TensorBatch:
         mask: Shape (n, K), True for a row, False for padding; None for inputs (n, d).
         value: Shape (n,), float32; see `Targets.value`.
         event: Shape (n,), bool; None unless survival.
+        weight: Shape (n,), float64, at most 1; None where all patients count alike.
     """
 
     inputs: Tensor
     mask: Tensor | None
     value: Tensor
     event: Tensor | None
+    weight: Tensor | None = None
 
     @classmethod
     def of(cls, rows: PatientRows) -> "TensorBatch":
@@ -40,6 +42,7 @@ class TensorBatch:
             mask=None if mask is None else _tensor(mask),
             value=_tensor(rows.targets.value.astype(np.float32)),
             event=None if event is None else _tensor(event),
+            weight=None if rows.weight is None else _tensor(rows.weight),
         )
 
     def __len__(self) -> int:
@@ -52,6 +55,7 @@ class TensorBatch:
             mask=None if self.mask is None else self.mask.index_select(0, index),
             value=self.value.index_select(0, index),
             event=None if self.event is None else self.event.index_select(0, index),
+            weight=None if self.weight is None else self.weight.index_select(0, index),
         )
 
     def per_row(self, values: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class PatientRows:
         inputs: Shape (rows, d), float32, finite, as the public feature path gives them.
         patient: Shape (rows,), int64. The patient of each row: starts at 0, never decreases, skips nobody.
         targets: The outcomes of the n patients.
+        weight: Shape (n,), what each counts in training, above 0 and at most 1; None where all count alike.
 
     Example:
         >>> rows = PatientRows(
@@ -35,6 +36,7 @@ class PatientRows:
     inputs: NDArray[np.float32] = field(repr=False)
     patient: NDArray[np.int64] = field(repr=False)
     targets: Targets = field(repr=False)
+    weight: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together.
@@ -73,6 +75,10 @@ class PatientRows:
         if event is not None and (event.shape != value.shape or event.dtype != np.bool_):
             raise UsageError("expected boolean events, one per patient")
 
+        weight = self.weight
+        if weight is not None and (weight.shape != value.shape or not ((weight > 0) & (weight <= 1)).all()):
+            raise UsageError("expected weights above 0 and at most 1, one per patient")
+
     @property
     def n_patients(self) -> int:
         """How many patients there are; private."""
@@ -87,4 +93,9 @@ class PatientRows:
         patient = np.repeat(np.arange(len(patients), dtype=np.int64), counts)
         within = np.arange(len(patient)) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = np.repeat(starts, counts) + within
-        return PatientRows(inputs=self.inputs[rows], patient=patient, targets=self.targets.take(patients))
+        return PatientRows(
+            inputs=self.inputs[rows],
+            patient=patient,
+            targets=self.targets.take(patients),
+            weight=None if self.weight is None else self.weight[patients],
+        )

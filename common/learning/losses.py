@@ -86,7 +86,7 @@ def loss_gradients(outputs: Tensor, batch: TensorBatch, outcome: Outcome) -> Ten
 
 
 def mean_loss(outputs: Tensor, batch: TensorBatch, outcome: Outcome) -> Tensor:
-    """The mean of `patient_losses`: what a step without privacy follows. Its gradients have the same bits.
+    """The mean of `patient_losses`, by weight: what a step without privacy follows. Its gradients have the same bits.
 
     Args:
         outputs: As for `patient_losses`.
@@ -96,6 +96,9 @@ def mean_loss(outputs: Tensor, batch: TensorBatch, outcome: Outcome) -> Tensor:
     Returns:
         A scalar >= 0.
     """
+    if batch.weight is not None:
+        weight = batch.weight.to(outputs.dtype)
+        return (patient_losses(outputs, batch, outcome) * weight).sum() / weight.sum()
     if isinstance(outcome, ClassOutcome) and batch.mask is None:
         return F.cross_entropy(outputs, batch.value.long())  # one pass over a small batch instead of four
     return patient_losses(outputs, batch, outcome).mean()

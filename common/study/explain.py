@@ -82,7 +82,7 @@ def keys() -> Iterator[Key]:
     yield from _keys("", StudyProtocol, only=("seed",))
     yield from _keys("study", SECTIONS["study"])
     yield from _outcome_keys()
-    for section in ("cohort", "inputs", "model", "federation", "privacy"):
+    for section in ("cohort", "inputs", "model", "federation", "fairness", "privacy"):
         yield from _keys(section, SECTIONS[section])
     yield from _keys("federation.sites", SiteTerms)
     yield from _keys("features", Feature)

@@ -13,6 +13,7 @@ from wardround.common.errors import PrivacyError, ProtocolError
 from wardround.common.formats import canonical, digest, header
 from wardround.common.privacy.events import DpEvent, GaussianSteps, JointGaussianSteps, NonPrivate
 from wardround.common.privacy.terms import LARGEST_SUM, PrivacyTerms
+from wardround.common.study.fairness import FairnessTerms
 from wardround.common.study.outcomes import Outcome, SurvivalOutcome, outcome_kind
 from wardround.common.study.schema import DRAFTED, Feature
 from wardround.common.study.terms import (
@@ -36,6 +37,7 @@ _LATER: Final[Mapping[str, object]] = {
     "most_patients": 32768,
     "average_last": 1,
     "first_round": "gradients",
+    "fairness": FairnessTerms(),
 }
 """Terms that version 1 gained after studies were signed, with the value that means what was done before."""
 
@@ -53,6 +55,7 @@ class StudyProtocol:
         inputs: The public feature path.
         model: The model.
         federation: How rounds run and updates are combined.
+        fairness: How training cares for groups of patients and for the hospital served worst.
         seed: Only with mechanism `none`: makes a run repeatable. A private run takes its randomness from the
             operating system and cannot be repeated.
     """
@@ -65,6 +68,7 @@ class StudyProtocol:
     inputs: InputTerms = field(default_factory=InputTerms)
     model: ModelTerms = field(default_factory=ModelTerms)
     federation: FederationTerms = field(default_factory=FederationTerms)
+    fairness: FairnessTerms = field(default_factory=FairnessTerms)
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +92,7 @@ class StudyProtocol:
         self._check_modalities()
         self._check_quorum()
         self._check_first_round()
+        self._check_fairness()
         if self.private:
             self._check_private()
         if self.joint:
@@ -98,6 +103,26 @@ class StudyProtocol:
             raise ProtocolError(
                 f"federation: first_round 'statistics' needs mechanism 'joint-noise', found {self.privacy.mechanism!r}",
                 advice="leave first_round out; only a secure sum carries statistics",
+            )
+
+    def _check_fairness(self) -> None:
+        terms = self.fairness
+        if terms.groups and terms.group_column not in self.cohort.subgroups:
+            raise ProtocolError(
+                f"fairness: group_column {terms.group_column!r} is not one of cohort.subgroups",
+                advice="list it there, so that the effect on each group is measured too",
+            )
+        if terms.groups and (self.model.loss == "cox" or self.federation.first_round == "statistics"):
+            raise ProtocolError("fairness: group weights need the default loss and gradient rounds")
+        if terms.worst_site_q and self.private:
+            raise PrivacyError(
+                "a worst-site objective multiplies a site's update by a number computed from its patients, which "
+                "neither clipping nor noise covers",
+                advice="use public group weights, or public federation.sites weights with 'site-noise'",
+            )
+        if terms.worst_site_q and self.federation.strategy != "fedavg":
+            raise ProtocolError(
+                f"fairness: worst_site_q needs strategy 'fedavg', found {self.federation.strategy!r}"
             )
 
     def _check_joint(self) -> None:

@@ -25,6 +25,7 @@ from wardround.common.study.decode import (
     refuse_unknown,
     required,
 )
+from wardround.common.study.fairness import FairnessTerms
 from wardround.common.study.outcomes import OUTCOME_KINDS, Outcome
 from wardround.common.study.protocol import FORMAT, VERSION, StudyProtocol
 from wardround.common.study.schema import Feature
@@ -39,6 +40,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "inputs": InputTerms,
     "model": ModelTerms,
     "federation": FederationTerms,
+    "fairness": FairnessTerms,
     "privacy": PrivacyTerms,
 }
 """The sections that are one table of terms each; `outcome` and `features` have their own shape."""

@@ -12,6 +12,7 @@ from dataclasses import MISSING, fields
 from itertools import groupby
 from typing import Any, Final, cast
 
+from wardround.common.study.fairness import FairnessTerms
 from wardround.common.study.outcomes import outcome_kind
 from wardround.common.study.protocol import FORMAT, VERSION, StudyProtocol
 from wardround.common.study.schema import Feature
@@ -52,6 +53,8 @@ def _sections(protocol: StudyProtocol) -> Iterator[list[str]]:
     yield ["[federation]", *_terms(protocol.federation)]
     for site in protocol.federation.sites:
         yield ["[[federation.sites]]", *_chosen(site)]
+    if protocol.fairness != FairnessTerms():
+        yield ["[fairness]", *_terms(protocol.fairness)]
     yield ["[privacy]", *_terms(protocol.privacy)]
 
 

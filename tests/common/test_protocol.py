@@ -8,6 +8,7 @@ import pytest
 from wardround.common.errors import PrivacyError, ProtocolError, UsageError, WardroundError
 from wardround.common.privacy.events import GaussianSteps, NonPrivate
 from wardround.common.privacy.terms import PrivacyTerms
+from wardround.common.study.fairness import FairnessTerms
 from wardround.common.study.outcomes import BinaryOutcome, ContinuousOutcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import DRAFTED, Feature
@@ -125,6 +126,8 @@ CHANGED: list[dict[str, Any]] = [
     {"federation": FederationTerms(sites=(SiteTerms(name="a"),))},
     {"privacy": replace(NOISE, noise_multiplier=7.618)},
     {"privacy": OPEN},
+    {"privacy": OPEN, "fairness": FairnessTerms(worst_site_q=1.0)},
+    {"privacy": OPEN, "fairness": FairnessTerms(worst_site_q=1.0, reference_loss=0.5)},
     {"privacy": OPEN, "seed": 1},
     {"privacy": OPEN, "seed": 2**53},
     {"privacy": OPEN, "seed": 2**53 + 1},
@@ -138,7 +141,9 @@ def test_every_change_of_a_term_changes_the_digest() -> None:
 
 @pytest.mark.parametrize("name", [each.name for each in fields(StudyProtocol) if each.name != "seed"])
 def test_every_section_is_in_the_signed_bytes(name: str) -> None:
-    assert f'"{name}":'.encode() in protocol().canonical_bytes()
+    # Fairness came later: it is written where it says something, so that older studies keep their digest.
+    fair = protocol(privacy=OPEN, fairness=FairnessTerms(worst_site_q=1.0))
+    assert f'"{name}":'.encode() in fair.canonical_bytes()
 
 
 def test_outcomes_of_the_same_fields_but_another_kind_are_other_studies() -> None:
