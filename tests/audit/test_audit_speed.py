@@ -49,6 +49,7 @@ def long_log(folder: Path) -> Path:
         )
         reply = seal(keys[SITE], fields, b"%d" % number)
         word = {"update": digest(b"%d" % number), **receipt.to_dict(), "head": text_of(head_of(reply))}
+        word["reply"] = digest(reply)
         moment = {"round": number, "attempt": 1, "base_model": model, "result_model": model}
         lines.append(("round", {**moment, "sites": {SITE: word, "south": {"refused": "no reply"}}}))
     before: LogEntry | None = None
