@@ -6,7 +6,7 @@ noise the first counts the noise of as many honest sites as each study says, the
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from wardround.client.policy import SitePolicy
@@ -14,6 +14,7 @@ from wardround.common.privacy.accounting import Against, epsilon
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.ledger import LEDGER, Ledger, read_ledger
 from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.ledgernames import pool_of
 
 ACCOUNTS: Final[tuple[Against, ...]] = get_args(Against)
 
@@ -72,12 +73,14 @@ class PoolAccount:
         delta: The one lifetime delta; goes with every epsilon here.
         accounts: By who is assumed to collude.
         studies: One entry per study, in order of its first reservation.
+        held_out: The same accounts of the patients who are held out and evaluate; empty where none ever did.
     """
 
     pool: str
     delta: float
     accounts: Mapping[Against, Account]
     studies: tuple[StudySpent, ...] = ()
+    held_out: Mapping[Against, Account] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """The JSON form; an infinite epsilon is null."""
@@ -86,6 +89,7 @@ class PoolAccount:
             "delta": self.delta,
             **self.accounts["tolerated"].as_dict(),
             "everyone_else": self.accounts["everyone-else"].as_dict(),
+            "held_out": {against: one.as_dict() for against, one in self.held_out.items()},
             "studies": [
                 {
                     "name": study.name,
@@ -119,20 +123,31 @@ def read_account(policy: SitePolicy) -> PoolAccount:
         return PoolAccount(
             pool=policy.pool,
             delta=policy.delta,
-            accounts={
-                against: Account(
-                    cap=cap,
-                    spent=epsilon(ledger.spent(), policy.delta, against=against),
-                    exposure=epsilon(ledger.exposure(), policy.delta, against=against),
-                )
-                for against, cap in policy.caps.items()
-            },
+            accounts=_accounts(policy.caps, ledger, policy.delta),
+            held_out=_accounts(policy.held_out_caps, ledger.held_out, policy.delta)
+            if ledger.held_out.exposure()
+            else {},
             studies=tuple(_study(ledger, entries, name, policy.delta) for name in names),
         )
 
 
+def _accounts(caps: Mapping[Against, float], ledger: Ledger, delta: float) -> Mapping[Against, Account]:
+    return {
+        against: Account(
+            cap=cap,
+            spent=epsilon(ledger.spent(), delta, against=against),
+            exposure=epsilon(ledger.exposure(), delta, against=against),
+        )
+        for against, cap in caps.items()
+    }
+
+
 def _study(ledger: Ledger, entries: tuple[Entry, ...], name: str, delta: float) -> StudySpent:
-    kinds = [entry.kind for entry in entries if entry.payload.get("study") == name]
+    kinds = [
+        entry.kind
+        for entry in entries
+        if entry.payload.get("study") == name and pool_of(entry.payload) == "training"
+    ]
     releases = kinds.count("spend") - kinds.count("return")
     costs = {against: epsilon(ledger.spent(name), delta, against=against) for against in ACCOUNTS}
     return StudySpent(name=name, releases=releases, epsilon=costs)

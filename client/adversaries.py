@@ -4,15 +4,18 @@ Both follow from public terms and the site's own ledger. Under joint noise the n
 the fewest that this site accepts by its own policy, h + t: a larger roster only protects better.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from wardround.client.policy import SitePolicy
 from wardround.common.privacy.accounting import Against, Relation, epsilon
 from wardround.common.privacy.coalitions import joint_epsilons
-from wardround.common.privacy.events import DpEvent, JointGaussianSteps, times
+from wardround.common.privacy.events import JointGaussianSteps, times
+from wardround.common.study.parts import Part
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.ledgernames import HELD_OUT, Pool
+from wardround.common.trust.ledgerpools import Charge, falling_on
 
 _EVERYBODY: Final = "the coordinator and all other hospitals together"
 
@@ -39,12 +42,14 @@ class CapLeft:
     """One lifetime cap of the patient pool, at the pool's delta.
 
     Attributes:
+        pool: Whom it protects: the patients who train, or those held out.
         against: Who is assumed to collude.
         cap: From the policy; infinite for none.
         before: Epsilon in use, open reservations included.
         after: The same with this study's reservation.
     """
 
+    pool: Pool = "training"
     against: Against
     cap: float
     before: float
@@ -85,28 +90,35 @@ def reservation(protocol: StudyProtocol) -> int:
     return protocol.federation.rounds * protocol.federation.attempts
 
 
-def caps_left(
-    protocol: StudyProtocol, policy: SitePolicy, exposure: Iterable[DpEvent], *, releases: int
-) -> tuple[CapLeft, ...]:
-    """Both caps before and after this study's reservation.
+def caps_left(policy: SitePolicy, charges: Sequence[Charge], *, asked: Iterable[Part]) -> tuple[CapLeft, ...]:
+    """All caps before and after a study's reservations; of a pool that nothing is about, none.
 
     Args:
-        protocol: The study.
         policy: The site's limits.
-        exposure: What the ledger holds already, open reservations included.
-        releases: What the approval would reserve on top; 0 where it is reserved.
+        charges: What the ledger holds already, open reservations included.
+        asked: What the approval would reserve on top; nothing where it is reserved.
     """
-    before = list(exposure)
-    after = [*before, *times(protocol.event(), releases)]
+    after = [*charges, *(part.charge() for part in asked)]
+    evaluates = any(charge.pool == HELD_OUT for charge in after)
     return tuple(
         CapLeft(
+            pool=pool,
             against=against,
             cap=cap,
-            before=epsilon(before, policy.delta, against=against),
-            after=epsilon(after, policy.delta, against=against),
+            before=epsilon(falling_on(pool, charges), policy.delta, against=against),
+            after=epsilon(falling_on(pool, after), policy.delta, against=against),
         )
-        for against, cap in policy.caps.items()
+        for pool, against, cap in policy.all_caps
+        if pool == "training" or evaluates
     )
+
+
+def evaluation_epsilon(protocol: StudyProtocol, releases: int) -> float:
+    """Epsilon of so many evaluations, per held-out patient, at the evaluation's delta; 0 without one."""
+    if protocol.evaluation is None:
+        return 0.0
+    event = protocol.event_of(protocol.federation.rounds + 1)
+    return epsilon(times(event, releases), protocol.evaluation.delta)
 
 
 def _names(honest: int, fewest: int) -> tuple[str, ...]:

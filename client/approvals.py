@@ -4,6 +4,7 @@
         study.toml         the protocol
         bundle-D.wardround what the coordinator signed, as it came; D is the beginning of its digest
         cohort-N.npz       the training patients, frozen at approval; gone after a revocation
+        cohort-N-held-out.npz  likewise those who are held out, where the study evaluates on them
         approval.json      the approval: written last, and without it nothing above counts
 
 Guarantees:
@@ -33,7 +34,7 @@ APPROVAL: Final = "approval.json"
 
 State = Literal["approved", "revoked"]
 
-_TEXTS: Final = frozenset({"study", "digest", "state", "time", "cohort", "bundle"})
+_TEXTS: Final = frozenset({"study", "digest", "state", "time", "cohort", "held_out", "bundle"})
 _COUNTS: Final = frozenset({"number", "revision", "roster_version", "width", "ledger_seq"})
 KIND: Final = Kind(format="wardround-approval", version=1, fields=_TEXTS | _COUNTS | {"roster"})
 
@@ -52,7 +53,8 @@ class Approval:
         number: How often this protocol was approved here, from 1.
         time: When, UTC, for people.
         width: Inputs of the model; public.
-        cohort, bundle: SHA-256 of the frozen patients and of the bundle.
+        cohort, held_out, bundle: SHA-256 of the frozen patients who train, of those held out (empty for none), and of
+            the bundle.
         ledger_seq: The ledger's newest entry at approval; orders all approvals of the site.
     """
 
@@ -66,6 +68,7 @@ class Approval:
     time: str
     width: int
     cohort: str = field(repr=False)
+    held_out: str = field(repr=False)
     bundle: str = field(repr=False)
     ledger_seq: int
 
@@ -78,6 +81,11 @@ class Approval:
     def cohort_path(self) -> Path:
         """The frozen patients."""
         return self.folder / f"cohort-{self.number}.npz"
+
+    @property
+    def held_out_path(self) -> Path:
+        """The frozen patients who are held out."""
+        return self.folder / f"cohort-{self.number}-held-out.npz"
 
     @property
     def bundle_path(self) -> Path:

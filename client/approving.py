@@ -5,9 +5,11 @@ ledger; the approval itself. Cut off before the last step, nothing was approved,
 again by the next attempt. So an approved study always has its reservation.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from wardround.client.approvals import Approval, bundle_path, folder_of, read_approval
 from wardround.client.cohort import build_cohort, verbatim_columns
@@ -22,7 +24,9 @@ from wardround.common.formats import digest
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.features import FeaturePath
 from wardround.common.learning.loadings import parse_loadings
+from wardround.common.learning.tabulating import Codes, group_codes
 from wardround.common.study.bundle import STUDY, Bundle, read_bundle
+from wardround.common.study.parts import main_account
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.ledger import Ledger
 from wardround.common.trust.signed import timestamp, utc_now
@@ -70,7 +74,8 @@ def approve(site: Path, data: bytes, *, again: Again = "once") -> Approved:
     office.policy.check(bundle.protocol)
     before = read_approval(site, bundle.protocol.digest, office.key.public)
     with office.ledger() as ledger:
-        goes_on = _goes_on(bundle.protocol, before, ledger, again)
+        account = main_account(bundle.protocol, office.policy.site, ledger)
+        goes_on = _goes_on(bundle.protocol, before, account, again)
     accept_roster(site, bundle.roster_file)
     if goes_on and before is not None:
         return _renewed(before, bundle, office)
@@ -136,8 +141,10 @@ def _renewed(before: Approval, bundle: Bundle, office: Office) -> Approved:
 
 
 def _approve_anew(office: Office, bundle: Bundle, before: Approval | None) -> Approval:
-    rows = frozen_patients(office, bundle)
-    cohort = to_bytes(rows)
+    found = frozen_patients(office, bundle)
+    cohort, held_out = to_bytes(found.training), b""
+    if found.held_out is not None:
+        held_out = to_bytes(*found.held_out)
     draft = Approval(
         folder=_make_folder(office.folder, bundle.protocol.digest),
         protocol=bundle.protocol,
@@ -147,14 +154,17 @@ def _approve_anew(office: Office, bundle: Bundle, before: Approval | None) -> Ap
         state="approved",
         number=before.number + 1 if before else 1,
         time=timestamp(utc_now()),
-        width=int(rows.inputs.shape[1]),
+        width=int(found.training.inputs.shape[1]),
         cohort=digest(cohort),
+        held_out=digest(held_out) if held_out else "",
         bundle=digest(bundle.data),
         ledger_seq=0,
     )
     write_atomic(draft.folder / STUDY, bundle.study.encode(), mode=0o600)
     write_atomic(draft.bundle_path, bundle.data, mode=0o600)
     write_atomic(draft.cohort_path, cohort, mode=0o600)
+    if held_out:
+        write_atomic(draft.held_out_path, held_out, mode=0o600)
     approval = _commit(office, draft, before)
     _tidy(approval)
     return approval
@@ -180,6 +190,7 @@ def _commit(office: Office, draft: Approval, before: Approval | None) -> Approva
 def _discard(draft: Approval, before: Approval | None) -> None:
     """Remove the files of an approval that was refused."""
     draft.cohort_path.unlink()
+    draft.held_out_path.unlink(missing_ok=True)
     if before is None:
         draft.bundle_path.unlink()
         (draft.folder / STUDY).unlink()
@@ -188,21 +199,35 @@ def _discard(draft: Approval, before: Approval | None) -> None:
 def _tidy(approval: Approval) -> None:
     """Remove the files of earlier approvals, frozen patients first of all."""
     for old in (*approval.folder.glob("cohort-*.npz"), *approval.folder.glob("bundle-*")):
-        if old not in (approval.cohort_path, approval.bundle_path):
+        if old not in (approval.cohort_path, approval.held_out_path, approval.bundle_path):
             old.unlink()
 
 
 def _reserve(office: Office, ledger: Ledger, protocol: StudyProtocol, before: Approval | None) -> None:
     """Reserve; after a revocation or a finished run anew, on top of what was spent."""
     door, withdrawn = office.door(ledger), before is not None and before.state == "revoked"
-    if withdrawn or ledger.has_finished(protocol.study.name, protocol.digest):
+    account = main_account(protocol, office.policy.site, ledger)
+    if withdrawn or account.has_finished(protocol.study.name, protocol.digest):
         door.reserve_anew(protocol)
     else:
         door.reserve(protocol)
 
 
-def frozen_patients(office: Office, bundle: Bundle) -> PatientRows:
-    """The site's training patients, who are decided here once for the whole study.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenPatients:
+    """Who takes part in a study at a site.
+
+    Attributes:
+        training: Nobody at an external site.
+        held_out: Who evaluates, and their groups; None where the study does not evaluate.
+    """
+
+    training: PatientRows = field(repr=False)
+    held_out: tuple[PatientRows, Codes] | None = field(repr=False)
+
+
+def frozen_patients(office: Office, bundle: Bundle) -> FrozenPatients:
+    """The site's patients, who train and who are held out: decided here once for the whole study.
 
     Raises:
         CohortError: The table does not fit, or too few patients are in it.
@@ -217,8 +242,14 @@ def frozen_patients(office: Office, bundle: Bundle) -> PatientRows:
         minimum=policy.minimum_patients(protocol),
         columns=policy.columns,
     )
-    train, _ = split(own.patients, protocol.cohort.test_fraction, own_split_key(office.folder))
-    return own.rows.take(train)
+    train, test = split(own.patients, protocol.cohort.test_fraction, own_split_key(office.folder))
+    if policy.site in protocol.external_sites:
+        train, test = test[:0], np.arange(len(own.patients))
+    held_out = None
+    if protocol.evaluation is not None:
+        groups = {str(name): column.to_numpy(dtype=object)[test] for name, column in own.groups.items()}
+        held_out = own.rows.take(test), group_codes(protocol.evaluation, groups, len(test))
+    return FrozenPatients(training=own.rows.take(train), held_out=held_out)
 
 
 def feature_path(bundle: Bundle) -> FeaturePath:

@@ -75,6 +75,13 @@ def print_account(account: PoolAccount, console: Console | None = None) -> None:
     if both or math.isfinite(alone.cap):
         out.print("\nIf all others collude, so that only this site's own noise is left:", soft_wrap=True)
         _print_balance(alone, "epsilon_cap_alone", out)
+    for against, balance in account.held_out.items():
+        if against == "tolerated":
+            out.print("\nHeld-out patients, who evaluate models and do not train:", soft_wrap=True)
+            _print_balance(balance, "epsilon_cap_held_out", out)
+        elif both or math.isfinite(balance.cap):
+            out.print("\nHeld-out patients, if all others collude:", soft_wrap=True)
+            _print_balance(balance, "epsilon_cap_alone", out)
 
 
 def _differ(account: PoolAccount) -> bool:

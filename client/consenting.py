@@ -5,6 +5,7 @@ site runs. It travels with the answer to a roll call and stands in the study's l
 patients, and nothing of the site's policy is in it: a cap, a count or a path never leaves.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from wardround.common.code import package_digest
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.ledgernames import HELD_OUT, pool_of
 from wardround.common.trust.statement import APPROVAL, sign_statement
 
 By = Literal["person", "simulation"]
@@ -37,7 +39,13 @@ SIMULATED: Final = Consent(by="simulation")
 
 
 def approval_statement(
-    key: SigningKey, *, site: str, protocol: StudyProtocol, roster: Roster, consent: Consent, reserved: Entry
+    key: SigningKey,
+    *,
+    site: str,
+    protocol: StudyProtocol,
+    roster: Roster,
+    consent: Consent,
+    reserved: Sequence[Entry],
 ) -> bytes:
     """The signed approval.
 
@@ -47,8 +55,10 @@ def approval_statement(
         protocol: What it approved.
         roster: The members as it pinned them.
         consent: How it approved.
-        reserved: The ledger's entry that set the whole price of the study aside.
+        reserved: The ledger's entries that set the whole price of the study aside: of training and, where there is
+            one, of the evaluation; at an external site of that alone.
     """
+    first, *rest = reserved
     fields: dict[str, object] = {
         "site": site,
         "study": protocol.study.name,
@@ -56,15 +66,25 @@ def approval_statement(
         "roster": roster.digest,
         "roster_version": consent.roster_version,
         "by": consent.by,
-        "time": reserved.time,
-        "event": reserved.payload["event"],
-        "releases": reserved.payload["releases"],
-        "delta": repr(protocol.privacy.delta),
-        "ledger": {"seq": reserved.seq, "hash": reserved.hash},
+        "time": first.time,
+        **_price(first, protocol),
         "code": package_digest(),
         "package": _release(),
     }
+    if rest:
+        fields["evaluation"] = _price(rest[0], protocol)
     return sign_statement(key, APPROVAL, fields)
+
+
+def _price(reserved: Entry, protocol: StudyProtocol) -> dict[str, object]:
+    held_out = protocol.evaluation if pool_of(reserved.payload) == HELD_OUT else None
+    delta = held_out.delta if held_out else protocol.privacy.delta
+    return {
+        "event": reserved.payload["event"],
+        "releases": reserved.payload["releases"],
+        "delta": repr(delta),
+        "ledger": {"seq": reserved.seq, "hash": reserved.hash},
+    }
 
 
 @cache

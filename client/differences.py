@@ -4,9 +4,9 @@ Every term of the protocol is compared, defaults too: whatever changes the diges
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, get_args
 
 from wardround.common.study.explain import keys
 from wardround.common.study.outcomes import outcome_kind
@@ -92,11 +92,12 @@ def _terms(protocol: StudyProtocol) -> dict[str, str]:
     found = {"seed": _text(protocol.seed), "outcome.kind": outcome_kind(protocol.outcome)}
     for section in ("outcome", *SECTIONS):
         terms = getattr(protocol, section)
-        found |= {
-            f"{section}.{name}": _text(getattr(terms, name)) for name in _names(terms) if name != "sites"
-        }
+        names = () if terms is None else _names(terms)
+        found |= {f"{section}.{name}": _text(getattr(terms, name)) for name in names}
     for site in protocol.federation.sites:
         found[f"federation.sites {site.name}"] = _pairs(site, SiteTerms)
+    for group in protocol.evaluation.groups if protocol.evaluation else ():
+        found[f"evaluation.groups {group.column}"] = _text(group.values)
     return found
 
 
@@ -127,7 +128,8 @@ def _pairs(terms: Any, cls: type) -> str:
 
 
 def _names(terms: Any) -> list[str]:
-    return [each.name for each in fields(terms)]
+    """Without those that are entries of their own."""
+    return [each.name for each in fields(terms) if not any(map(is_dataclass, get_args(each.type)))]
 
 
 def _text(value: object) -> str:

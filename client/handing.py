@@ -11,9 +11,9 @@ The ledger shows every study of this pool, by name and digest, with what each co
 be checked. Policy, caps, paths, tables and frozen patients stay where they are.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from wardround.client.approvals import last_approved
 from wardround.client.consenting import Consent, approval_statement
@@ -25,6 +25,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.ledger import LEDGER, Ledger, read_ledger
 from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.ledgernames import Pool, pool_of
 from wardround.common.trust.sealed import layout
 from wardround.common.trust.statement import sign_statement
 
@@ -86,8 +87,12 @@ def own_record(
     return files
 
 
-def _reserved(entries: Iterable[Entry], protocol: StudyProtocol) -> Entry | None:
-    """The newest reservation of a study, open or not."""
+def _reserved(entries: Iterable[Entry], protocol: StudyProtocol) -> Sequence[Entry]:
+    """The newest reservations of a study, open or not: of training first."""
     of_study = {"study": protocol.study.name, "protocol": protocol.digest}.items()
-    found = [one for one in entries if one.kind == "reserve" and of_study <= one.payload.items()]
-    return found[-1] if found else None
+    found = {
+        pool_of(one.payload): one
+        for one in entries
+        if one.kind == "reserve" and of_study <= one.payload.items()
+    }
+    return [found[pool] for pool in get_args(Pool) if pool in found]

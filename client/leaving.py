@@ -12,9 +12,11 @@ import numpy as np
 
 from wardround.client.consenting import Consent, approval_statement
 from wardround.common.learning import exchange
+from wardround.common.learning.evaluated import TABLE
 from wardround.common.learning.models import like
 from wardround.common.learning.statistics import size
 from wardround.common.privacy.events import encode
+from wardround.common.study.parts import parts
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.agreement import (
     HYBRID,
@@ -114,7 +116,10 @@ class _Scribe:
             "log it signed last",
             most=self._sealed(exchange.PRESENT, self._approval(), log=answer(LONGEST_LEDGER)),
         )
-        yield from self._joint() if self.protocol.joint else self._update()
+        if self.site not in self.protocol.external_sites:
+            yield from self._joint() if self.protocol.joint else self._update()
+        if self.protocol.evaluation is not None:
+            yield from self._evaluation(self.protocol.evaluation.attempts)
         yield Leaving(
             kind=exchange.DECLINED,
             when="instead of any other message",
@@ -152,22 +157,48 @@ class _Scribe:
             times=self._attempts,
         )
 
-    def _joint(self) -> Iterator[Leaving]:
+    def _evaluation(self, attempts: int) -> Iterator[Leaving]:
+        """The table of held-out patients; under joint noise keys and roster of its sum as in training."""
+        cells, joint = self.protocol.table_cells, self.protocol.joint
+        if joint and self.site in self.protocol.external_sites:
+            yield from self._keys(attempts)
+        noise = (
+            "with this site's share of the noise, masked so that only the sum over all members can be read"
+            if joint
+            else "after this site's own noise in every cell"
+        )
+        table = {TABLE: np.zeros(cells, np.float32)}
+        body = self._masked(cells) if joint else exchange.pack_update(self._receipt(evaluates="yes"), table)
+        kind = MASKED if joint else exchange.UPDATE
+        yield Leaving(
+            kind=kind,
+            when="once per attempt of the evaluation, after the last round",
+            what=f"how many held-out patients are in each bin of score, outcome and group, {noise}; {_COST}",
+            arrays=(Array(name=TABLE, shape=(cells,), kind="uint32" if joint else "float32"),),
+            most=self._sealed(kind, body, receipt=_ANY, log=self._cosigned()),
+            times=attempts,
+        )
+
+    def _keys(self, attempts: int) -> Iterator[Leaving]:
         suites = installed_suites()
         yield Leaving(
             kind=READY,
             when="at the start of each attempt of a round",
             what="fresh public keys of this attempt",
             most=self._sealed(READY, ready_body(suites, EphemeralKeys.draw(suites).public)),
-            times=self._attempts,
+            times=attempts,
         )
         yield Leaving(
             kind=AGREED,
             when="once the members of an attempt are known",
             what="the digest of the members' list as this site saw it, and what peers need for their keys",
             most=self._sealed(AGREED, self._agreed()),
-            times=self._attempts,
+            times=attempts,
         )
+
+    def _joint(self) -> Iterator[Leaving]:
+        evaluation = self.protocol.evaluation
+        yield from self._keys(self._attempts + (evaluation.attempts if evaluation else 0))
         for round_, arrays in self._sums():
             yield Leaving(
                 kind=MASKED,
@@ -228,17 +259,21 @@ class _Scribe:
         reserved = Entry(
             seq=LONGEST_LEDGER, prev=_ANY, kind="reserve", time=timestamp(utc_now()), payload=price, line=b""
         )
+        # One and the same price for each: both have the length of the longer kind of event, the same in a study.
+        parts_ = len(parts(self.protocol, self.site))
         return approval_statement(
             self.key,
             site=self.site,
             protocol=self.protocol,
             roster=self.roster,
             consent=Consent(by="person", roster_version=LONGEST_LEDGER),
-            reserved=reserved,
+            reserved=(reserved,) * parts_,
         )
 
-    def _receipt(self) -> exchange.Receipt:
-        return exchange.Receipt(event=self.protocol.event(), ledger_seq=LONGEST_LEDGER, ledger_head=_ANY)
+    def _receipt(self, *, evaluates: str = "no") -> exchange.Receipt:
+        round_ = self.protocol.federation.rounds + (evaluates == "yes")
+        event = self.protocol.event_of(round_)
+        return exchange.Receipt(event=event, ledger_seq=LONGEST_LEDGER, ledger_head=_ANY)
 
     def _sealed(self, kind: str, body: bytes, **said: str) -> int:
         terms = self.protocol.federation
@@ -247,7 +282,7 @@ class _Scribe:
             study=self.protocol.study.name,
             protocol_digest=self.protocol.digest,
             run=_RUN,
-            round=terms.rounds,
+            round=terms.rounds + (self.protocol.evaluation is not None),
             attempt=terms.attempts,
             sender=self.site,
             receiver=self.roster.coordinator,

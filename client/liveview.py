@@ -6,8 +6,8 @@ no number here was computed from a patient.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -20,13 +20,14 @@ from wardround.client.policy import SitePolicy
 from wardround.client.sitefile import FILE
 from wardround.common.errors import WardroundError
 from wardround.common.privacy.accounting import Against, epsilon
-from wardround.common.privacy.events import DpEvent, NonPrivate, times
+from wardround.common.privacy.events import NonPrivate
 from wardround.common.study.bundle import STUDY
 from wardround.common.study.reader import load
 from wardround.common.trust.ledger import LEDGER
 from wardround.common.trust.ledgerfile import read_bytes, split, verify
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.ledgernames import key_of
+from wardround.common.trust.ledgernames import HELD_OUT, Pool, key_of
+from wardround.common.trust.ledgerpools import Charge, falling_on
 from wardround.common.trust.ledgerstate import Account, PoolState
 
 
@@ -68,7 +69,8 @@ class LiveView:
         site: Its name.
         pool: Its patient pool.
         delta: The pool's one lifetime delta.
-        budgets: By who is assumed to collude: cap, spent and exposure.
+        budgets: By who is assumed to collude: cap, spent and exposure of the patients who train.
+        held_out: The same of the patients who are held out and evaluate; empty where none ever did.
         studies: In the order of their reservations.
     """
 
@@ -77,6 +79,7 @@ class LiveView:
     delta: float
     budgets: Mapping[Against, Budget]
     studies: tuple[LiveStudy, ...]
+    held_out: Mapping[Against, Budget] = field(default_factory=dict)
 
 
 def live_view(folder: Path) -> LiveView:
@@ -115,29 +118,43 @@ def view_of(
     for entry in entries[1:]:
         state.admit(entry.kind, entry.payload)
         state.apply(entry)
-    spent = [event for one in state.accounts for event in times(one.event, one.charged)]
-    exposed = [event for one in state.accounts for event in times(one.event, one.exposed)]
+    spent = [one.charge(one.charged) for one in state.accounts]
+    exposed = [one.charge(one.exposed) for one in state.accounts]
+    evaluates = any(one.pool == HELD_OUT for one in exposed)
+    trained = {key_of(one.reserved.payload)[1] for one in state.accounts if one.charge(0).pool == "training"}
     return LiveView(
         site=policy.site,
         pool=policy.pool,
         delta=policy.delta,
-        budgets={against: _budget(policy, against, spent, exposed) for against in policy.caps},
-        studies=tuple(_study(one, sizes, rounds) for one in state.accounts),
+        budgets=_budgets(policy.caps, "training", policy.delta, spent, exposed),
+        held_out=_budgets(policy.held_out_caps, HELD_OUT, policy.delta, spent, exposed) if evaluates else {},
+        studies=tuple(
+            _study(one, sizes, rounds)
+            for one in state.accounts
+            if one.charge(0).pool == "training" or key_of(one.reserved.payload)[1] not in trained
+        ),
     )
 
 
-def _budget(
-    policy: SitePolicy, against: Against, spent: Iterable[DpEvent], exposed: Iterable[DpEvent]
-) -> Budget:
-    return Budget(
-        cap=policy.caps[against],
-        spent=epsilon(spent, policy.delta, against=against),
-        exposure=epsilon(exposed, policy.delta, against=against),
-    )
+def _budgets(
+    caps: Mapping[Against, float],
+    pool: Pool,
+    delta: float,
+    spent: Sequence[Charge],
+    exposed: Sequence[Charge],
+) -> Mapping[Against, Budget]:
+    return {
+        against: Budget(
+            cap=cap,
+            spent=epsilon(falling_on(pool, spent), delta, against=against),
+            exposure=epsilon(falling_on(pool, exposed), delta, against=against),
+        )
+        for against, cap in caps.items()
+    }
 
 
 def _study(account: Account, sizes: Mapping[str, int], rounds: Mapping[str, int]) -> LiveStudy:
-    name, digest = key_of(account.reserved.payload)
+    name, digest, _ = key_of(account.reserved.payload)
     newest = account.last
     last = next(reversed(account.settles.values()), None)
     return LiveStudy(
@@ -161,6 +178,10 @@ def lines(view: LiveView) -> list[str]:
     found.append(_budget_line("if as many are honest as each study counts on", tolerated))
     if math.isfinite(alone.cap) or (alone.spent, alone.exposure) != (tolerated.spent, tolerated.exposure):
         found.append(_budget_line("if all others collude", alone))
+    for against, budget in view.held_out.items():
+        if against == "tolerated" or math.isfinite(budget.cap):
+            whose = "honest as counted on" if against == "tolerated" else "all others collude"
+            found.append(_budget_line(f"held-out patients, {whose}", budget))
     return [*found, *(_study_line(one) for one in view.studies)]
 
 

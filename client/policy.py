@@ -24,13 +24,13 @@ Source: rule 14 of the privacy design, "site policy wins".
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NoReturn
 
-from wardround.common.checks import in_range, positive
+from wardround.common.checks import in_range, not_negative, positive
 from wardround.common.errors import PolicyRefusal, ProtocolError, UsageError
 from wardround.common.formats import check_header, digest
 from wardround.common.privacy.accounting import Against
@@ -44,6 +44,7 @@ from wardround.common.study.decode import (
 )
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.agreement import HYBRID, installed_suites
+from wardround.common.trust.ledgernames import HELD_OUT, Pool
 
 FORMAT: Final = "wardround-site"
 VERSION: Final = 1
@@ -64,6 +65,7 @@ _REQUIRED: Final[Mapping[str, Any]] = {
 _OPTIONAL: Final[Mapping[str, Any]] = {
     "purposes": tuple[str, ...],
     "epsilon_cap_alone": float,
+    "epsilon_cap_held_out": float,
     "tolerated_collusion": int,
     "key_agreement": KeyAgreement,
     "ledger": str,
@@ -84,6 +86,8 @@ class SitePolicy:
             against everybody but the honest sites that a study counts on.
         epsilon_cap_alone: The same if everybody else colludes, so that only this site's own share of a joint noise
             is left; infinite for no limit.
+        epsilon_cap_held_out: As `epsilon_cap`, for the patients who are held out of training and evaluate models;
+            0 for the same as `epsilon_cap`.
         tolerated_collusion: t, members of a secure sum that may collude, at least 1: a roster must have h + t.
         key_agreement: `hybrid` to sum only where every member's keys need X25519 and ML-KEM-768 to be broken; `any` to
             accept X25519 alone, whose recorded sums open to whoever breaks it one day.
@@ -104,6 +108,7 @@ class SitePolicy:
     mechanisms: tuple[str, ...]
     purposes: tuple[str, ...] = ()
     epsilon_cap_alone: float = math.inf
+    epsilon_cap_held_out: float = 0.0
     tolerated_collusion: int = 1
     key_agreement: KeyAgreement = "hybrid"
     columns: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -123,6 +128,7 @@ class SitePolicy:
         in_range(0, 0.1, delta=self.delta)
         if not self.epsilon_cap_alone > 0:
             raise ProtocolError("epsilon_cap_alone must be above 0; leave it out for no limit")
+        not_negative(epsilon_cap_held_out=self.epsilon_cap_held_out)
         for key, name in (("site", self.site), ("pool", self.pool)):
             if not name.strip():
                 raise ProtocolError(f"{key} is empty")
@@ -163,6 +169,17 @@ class SitePolicy:
     def caps(self) -> Mapping[Against, float]:
         """The lifetime caps, by who is assumed to collude."""
         return {"tolerated": self.epsilon_cap, "everyone-else": self.epsilon_cap_alone}
+
+    @property
+    def held_out_caps(self) -> Mapping[Against, float]:
+        """The lifetime caps of the patients who are held out."""
+        return {**self.caps, "tolerated": self.epsilon_cap_held_out or self.epsilon_cap}
+
+    @property
+    def all_caps(self) -> Iterator[tuple[Pool, Against, float]]:
+        """Every lifetime cap with whom it protects."""
+        yield from (("training", against, cap) for against, cap in self.caps.items())
+        yield from ((HELD_OUT, against, cap) for against, cap in self.held_out_caps.items())
 
     def minimum_patients(self, protocol: StudyProtocol) -> int:
         """Fewest patients for this study here: the larger of the study's and the site's own."""
@@ -214,7 +231,7 @@ class SitePolicy:
             )
 
     def _check_delta(self, protocol: StudyProtocol) -> None:
-        asked = protocol.privacy.delta
+        asked = max(protocol.privacy.delta, protocol.evaluation.delta if protocol.evaluation else 0.0)
         if protocol.private and asked > self.delta:
             raise PolicyRefusal(
                 f"study {protocol.study.name} states epsilon at delta {asked:g}; "

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from wardround.client.approvals import Approval, read_approval
 from wardround.client.consenting import Consent
-from wardround.client.frozen import FrozenTrainer
+from wardround.client.frozen import FrozenTrainer, frozen_examiner, frozen_trainer
 from wardround.client.joining import Pinned
 from wardround.client.office import PATIENCE, Office
 from wardround.client.refusals import RefusalFile
@@ -82,6 +82,7 @@ class Reception:
                 protocol=approval.protocol,
                 door=office.door(ledger),
                 trainer=_trainer(approval, office),
+                examiner=_examiner(approval),
                 desk=office.desk(approval.protocol) if approval.protocol.joint else None,
                 consent=lambda: _consent(approval, office, ledger),
                 terms=Consent(by="person", roster_version=approval.roster_version),
@@ -111,8 +112,9 @@ def _consent(approval: Approval, office: Office, ledger: Ledger) -> None:
     """
     if approval.state != "approved":
         raise PolicyRefusal(f"study {approval.name} was revoked at this site")
-    reserved = ledger.reservation(approval.name, approval.protocol.digest)
-    if reserved is not None and reserved.seq > approval.ledger_seq:
+    key = approval.name, approval.protocol.digest
+    reserved = [ledger.reservation(*key), ledger.held_out.reservation(*key)]
+    if any(one is not None and one.seq > approval.ledger_seq for one in reserved):
         raise TrustError(
             f"study {approval.name} was approved again later than this approval says",
             advice="an earlier state of the folder was restored, with patients who may have left: approve it again",
@@ -120,13 +122,23 @@ def _consent(approval: Approval, office: Office, ledger: Ledger) -> None:
     office.policy.check(approval.protocol)
 
 
-def _trainer(approval: Approval, office: Office) -> FrozenTrainer:
-    return FrozenTrainer(
+def _trainer(approval: Approval, office: Office) -> FrozenTrainer | None:
+    if office.policy.site in approval.protocol.external_sites:
+        return None
+    return frozen_trainer(
         approval.protocol,
         approval.cohort_path,
         sha256=approval.cohort,
         width=approval.width,
         site=office.policy.site,
+    )
+
+
+def _examiner(approval: Approval) -> FrozenTrainer | None:
+    if approval.protocol.evaluation is None:
+        return None
+    return frozen_examiner(
+        approval.protocol, approval.held_out_path, sha256=approval.held_out, width=approval.width
     )
 
 

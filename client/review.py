@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from wardround.client.adversaries import Adversary, CapLeft, adversaries, caps_left, reservation
+from wardround.client.adversaries import Adversary, CapLeft, adversaries, caps_left
 from wardround.client.approvals import Approval, last_approved, read_approval
 from wardround.client.approving import check_roster, feature_path
 from wardround.client.checkup import check
@@ -19,9 +19,11 @@ from wardround.client.joining import Pinned, known_roster
 from wardround.client.leaving import Leaving, leaving
 from wardround.client.office import Office
 from wardround.client.peers import approved_peers
+from wardround.client.release import POOLS
 from wardround.client.tables import read_table
 from wardround.common.errors import CohortError, PolicyRefusal, TrustError, WardroundError
 from wardround.common.study.bundle import Bundle, read_bundle
+from wardround.common.study.parts import main_account, parts
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.rosterfile import newest
@@ -177,12 +179,12 @@ def _findings(office: Office, bundle: Bundle, refusals: list[WardroundError]) ->
 
 def _account(office: Office, protocol: StudyProtocol) -> tuple[Status, tuple[CapLeft, ...]]:
     """Where this protocol stands at this site, and what it leaves of the caps."""
-    key = protocol.study.name, protocol.digest
+    key, site = (protocol.study.name, protocol.digest), office.policy.site
     approval = read_approval(office.folder, protocol.digest, office.key.public)
     with office.ledger() as ledger:
-        is_open, finished, exposure = ledger.has_open(*key), ledger.has_finished(*key), ledger.exposure()
-    releases = 0 if is_open else reservation(protocol)
-    caps = caps_left(protocol, office.policy, exposure, releases=releases)
+        finished = main_account(protocol, site, ledger).has_finished(*key)
+        asked = [part for part in parts(protocol, site) if not part.account(ledger).has_open(*key)]
+        caps = caps_left(office.policy, ledger.charges(), asked=asked)
     if approval is not None and approval.state == "revoked":
         return "revoked", caps
     if finished:
@@ -195,7 +197,7 @@ def _over(caps: tuple[CapLeft, ...], office: Office, protocol: StudyProtocol) ->
         return []
     return [
         PolicyRefusal(
-            f"study {protocol.study.name} could take this patient pool to epsilon {each.after:g}; "
+            f"study {protocol.study.name} could take {POOLS[each.pool]} to epsilon {each.after:g}; "
             f"the lifetime cap is {each.cap:g}",
             advice="ask for fewer rounds or attempts or more noise; only the site itself can raise its cap",
         )

@@ -10,11 +10,13 @@ from wardround.client.approvals import Approval
 from wardround.client.differences import Change
 from wardround.client.leaving import Leaving
 from wardround.client.review import Review, finding_lines
+from wardround.client.reviewevaluation import evaluation_dict, evaluation_lines
 from wardround.common.formats import digest
 from wardround.common.privacy.accounting import Against
 from wardround.common.study.outcomes import outcome_kind
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.schema import Feature
+from wardround.common.trust.ledgernames import HELD_OUT
 
 WIDTH: Final = 100
 SHOWN: Final = 40
@@ -40,6 +42,7 @@ def page(review: Review) -> str:
         ("What it asks", _question(protocol)),
         ("Which data it uses", _data(protocol, review.minimum)),
         ("How patients are protected", _privacy(review)),
+        ("How the model is judged on held-out patients", evaluation_lines(protocol)),
         ("What this would leave of the lifetime caps", _caps(review)),
         ("What leaves this hospital, and nothing else", _leaves(review.leaving)),
         ("Who takes part", _members(review)),
@@ -176,8 +179,9 @@ def _caps(review: Review) -> Iterator[str]:
             limit = "no cap in this site's policy"
         else:
             limit = f"cap {_epsilon(each.cap)}, left {_epsilon(each.left)}"
+        whose = "held-out patients, " if each.pool == HELD_OUT else ""
         yield (
-            f"{_AGAINST[each.against]}: epsilon {_epsilon(each.before)} in use before, "
+            f"{whose}{_AGAINST[each.against]}: epsilon {_epsilon(each.before)} in use before, "
             f"{_epsilon(each.after)} after; {limit}"
         )
     yield "Epsilon does not add up: a further study costs less of what is left than its own epsilon."
@@ -252,6 +256,7 @@ def as_dict(review: Review) -> dict[str, object]:
         "epsilon": [
             {name: _plain(value) for name, value in asdict(each).items()} for each in review.adversaries
         ],
+        "evaluation": evaluation_dict(protocol),
         "caps": [
             {name: _plain(value) for name, value in {**asdict(each), "left": each.left}.items()}
             for each in review.caps

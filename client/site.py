@@ -61,7 +61,8 @@ class Site:
         roster: Pinned public keys.
         protocol: The protocol this site approved.
         door: Where replies are charged and kept.
-        trainer: The cohort behind the door; opened on the first task.
+        trainer: The cohort behind the door; opened on the first task. None at an external site.
+        examiner: The held-out patients, for a study with an evaluation.
         desk: Where secure sums are kept; needed for studies with joint noise.
         consent: Called before every piece of work but the end of the study; raises where the site withdrew.
         terms: How the site came to take part, as its approval says.
@@ -76,7 +77,8 @@ class Site:
         roster: Roster,
         protocol: StudyProtocol,
         door: ReleaseDoor,
-        trainer: Trainer,
+        trainer: Trainer | None,
+        examiner: Trainer | None = None,
         desk: SumDesk | None = None,
         consent: Callable[[], None] = lambda: None,
         terms: Consent = SIMULATED,
@@ -88,6 +90,7 @@ class Site:
         self._protocol = protocol
         self._door = door
         self._trainer = trainer
+        self._examiner = examiner
         self._desk = desk
         self._consent = consent
         self._terms = terms
@@ -126,8 +129,8 @@ class Site:
 
     def _approval(self) -> bytes:
         """This site's signed approval; nothing where the study is not open here."""
-        reserved = self._door.reservation(self._protocol)
-        if reserved is None:
+        reserved = self._door.reservations(self._protocol)
+        if not reserved:
             return b""
         return approval_statement(
             self._key,
@@ -135,7 +138,7 @@ class Site:
             protocol=self._protocol,
             roster=self._roster,
             consent=self._terms,
-            reserved=reserved,
+            reserved=tuple(reserved.values()),
         )
 
     def _work(self, envelope: Envelope) -> bytes:
@@ -157,12 +160,21 @@ class Site:
 
     def _check_moment(self, header: Header) -> None:
         """Refuse an attempt that the protocol does not have: the reservation is for those it has, each once."""
-        terms = self._protocol.federation
-        if not (1 <= header.round <= terms.rounds and 1 <= header.attempt <= terms.attempts):
+        terms, most = self._protocol.federation, self._protocol.attempts_of(header.round)
+        if not 1 <= header.attempt <= most:
+            last = terms.rounds + (self._protocol.evaluation is not None)
             raise TrustError(
-                f"expected a round of 1 to {terms.rounds} and an attempt of 1 to {terms.attempts}, found another",
+                f"expected a round of 1 to {last} and an attempt of 1 to {most or terms.attempts}, found another",
                 advice="the coordinator asks for more than this site approved; nothing was charged",
             )
+
+    def _patients(self, round_: int) -> Trainer:
+        """Whom a round is about: those who train, or those who are held out."""
+        evaluates = self._protocol.evaluates(round_)
+        found = self._examiner if evaluates else self._trainer
+        if found is None or (self.name in self._protocol.external_sites and not evaluates):
+            raise TrustError("this site has no patients in that part of the study; nothing was charged")
+        return found
 
     def _witness(self, asked: Header) -> Witnessed:
         """Cosign the log that the coordinator shows; raise where it does not continue what this site cosigned.
@@ -186,6 +198,7 @@ class Site:
         round_, attempt = envelope.header.round, envelope.header.attempt
         match envelope.header.kind:
             case "open":
+                self._patients(round_)
                 self._door.check_next(self._protocol, round_, attempt)
                 return desk.open(envelope.header)
             case "roster":
@@ -194,9 +207,10 @@ class Site:
             return sent
         witnessed = self._witness(envelope.header)
         session, model = desk.confirm(envelope)
-        base = check_like(from_bytes(model), self._trainer.like())
+        patients = self._patients(round_)
+        base = check_like(from_bytes(model), patients.like())
         receipt = self._charge(envelope.header)
-        share = self._trainer.share(base, round_, sites=len(session.members))
+        share = patients.share(base, round_, sites=len(session.members))
         desk.forget()
         said = {"receipt": receipt.digest, **witnessed.said}
         reply = session.upload(share, receipt=receipt.to_bytes(), said=said)
@@ -210,9 +224,10 @@ class Site:
         if base_model != envelope.header.base_model:
             raise TrustError("the base model is not the one that the envelope names")
         witnessed = self._witness(envelope.header)
-        base = check_like(from_bytes(envelope.body), self._trainer.like())
+        patients = self._patients(round_)
+        base = check_like(from_bytes(envelope.body), patients.like())
         receipt = self._charge(envelope.header)
-        update = self._trainer.train(base, round_)
+        update = patients.train(base, round_)
         body = exchange.pack_update(receipt, update)
         reply = self._reply(envelope, exchange.UPDATE, body, receipt=receipt.digest, **witnessed.said)
         return self._door.let_go(self._protocol, round_, attempt, reply, log=witnessed.seen)

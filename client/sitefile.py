@@ -27,6 +27,7 @@ pool = {pool}
 epsilon_cap = {epsilon_cap}
 delta = {delta}
 # epsilon_cap_alone = 10.0    # under joint noise: the cap if all other hospitals collude with the coordinator
+# epsilon_cap_held_out = 3.0  # the cap of patients who are kept out of training and evaluate; absent: epsilon_cap
 # tolerated_collusion = 1     # members of a secure sum that may collude; larger is stricter
 # key_agreement = "any"       # of a secure sum, without ML-KEM-768 too; absent: "hybrid", against future computers
 

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from wardround.client.adversaries import reservation
 from wardround.client.approvals import Approval, protocols, read_approval
 from wardround.client.office import Office
+from wardround.common.study.parts import main_account, parts
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.ledger import LEDGER, Ledger, read_ledger
 from wardround.common.trust.ledgerline import Entry
@@ -52,22 +52,33 @@ def studies(site: Path) -> tuple[Standing, ...]:
     with office.ledger() as ledger:
         entries = read_ledger(office.policy.ledger / LEDGER, office.key.public)
         found = [
-            _standing(protocol, read_approval(site, digest, office.key.public), ledger, entries)
+            _standing(
+                protocol,
+                read_approval(site, digest, office.key.public),
+                ledger,
+                entries,
+                site=office.policy.site,
+            )
             for digest, protocol in known.items()
         ]
     return tuple(sorted(found, key=lambda each: (each.name, each.time)))
 
 
 def _standing(
-    protocol: StudyProtocol, approval: Approval | None, ledger: Ledger, entries: tuple[Entry, ...]
+    protocol: StudyProtocol,
+    approval: Approval | None,
+    ledger: Ledger,
+    entries: tuple[Entry, ...],
+    *,
+    site: str,
 ) -> Standing:
     kinds = [entry.kind for entry in entries if entry.payload.get("protocol") == protocol.digest]
     return Standing(
         name=protocol.study.name,
         digest=protocol.digest,
-        state=_state(protocol, approval, ledger),
+        state=_state(protocol, approval, main_account(protocol, site, ledger)),
         charged=kinds.count("spend") - kinds.count("return"),
-        reserved=reservation(protocol),
+        reserved=sum(part.releases for part in parts(protocol, site)),
         roster_version=approval.roster_version if approval else 0,
         revision=approval.revision if approval else 0,
         time=approval.time if approval else "",

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wardround.common.errors import TrustError
+from wardround.common.learning.evaluated import check_table
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
 from wardround.common.learning.parameters import Parameters, check_update
 from wardround.common.learning.study import RoundTask
+from wardround.common.study.parts import Part, parts
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.approved import ApprovedTerms, read_approved
 from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope, open_head
@@ -56,7 +58,7 @@ def admit(
         sender: The site that was asked.
         task: What it was asked.
         run: In which run.
-        protocol: The public terms; the receipt must charge exactly `protocol.event()`.
+        protocol: The public terms; the receipt must charge exactly `protocol.event_of(round)`.
         roster: Public keys.
     """
     try:
@@ -79,7 +81,7 @@ def admit(
         receipt, update = unpack_update(envelope.body)
         check_receipt(receipt, envelope.header, protocol)
         return Admitted(
-            update=check_update(update, task.base),
+            update=_checked(protocol, task, update),
             receipt=receipt,
             sha256=envelope.body_digest,
             head=head_of(reply),
@@ -89,13 +91,19 @@ def admit(
         return Refused(reason=str(error))
 
 
+def _checked(protocol: StudyProtocol, task: RoundTask, reply: Parameters) -> Parameters:
+    if protocol.evaluates(task.round):
+        return check_table(protocol, reply)
+    return check_update(reply, task.base)
+
+
 def check_receipt(receipt: Receipt, said: Header, protocol: StudyProtocol) -> None:
     """Refuse a receipt that charges something else, or that the head of its envelope does not name.
 
     Raises:
         TrustError: Either.
     """
-    if receipt.event != protocol.event():
+    if receipt.event != protocol.event_of(said.round):
         raise TrustError("the receipt charges another event than the protocol declares")
     if said.receipt != receipt.digest:
         raise TrustError("expected the head of the reply to name its receipt, found another or none")
@@ -119,18 +127,24 @@ def check_approval(statement: bytes, site: str, roster: Roster, protocol: StudyP
         StorageError: From a newer release.
     """
     found = read_approved(statement, site=site, signer=roster.key(site))
-    terms = protocol.federation
+    first, *rest = parts(protocol, site)
     agreed: Mapping[str, object] = {
         "study": protocol.study.name,
         "protocol": protocol.digest,
-        "event": protocol.event(),
-        "releases": terms.rounds * terms.attempts,
-        "delta": protocol.privacy.delta,
+        **_price(first),
     }
     for name, expected in agreed.items():
         if getattr(found, name) != expected:
             raise TrustError(f"expected {site!r} to approve this study, found another {name} in its approval")
+    said = found.evaluation
+    price = {"event": said.event, "releases": said.releases, "delta": said.delta} if said else None
+    if price != (_price(rest[0]) if rest else None):
+        raise TrustError(f"expected {site!r} to approve this study, found another evaluation in its approval")
     return found
+
+
+def _price(part: Part) -> Mapping[str, object]:
+    return {"event": part.event, "releases": part.releases, "delta": part.delta}
 
 
 def refused_by_site(

@@ -20,6 +20,7 @@ from safetensors.numpy import save
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError
 from wardround.common.formats import check_header, header
+from wardround.common.learning.evaluated import Evaluated
 from wardround.common.learning.optimisers import ServerState
 from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.study import Progress
@@ -27,6 +28,8 @@ from wardround.common.trust.signed import is_run
 
 FORMAT = "wardround-checkpoint"
 VERSION = 1
+
+_TABLE = "evaluation.table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,8 @@ def write(path: Path, checkpoint: Checkpoint, protocol_digest: str) -> None:
         f"model.{name}": np.ascontiguousarray(array) for name, array in progress.parameters.items()
     }
     arrays |= {f"state.{name}": array for name, array in progress.state.to_arrays().items()}
+    if progress.evaluation is not None:
+        arrays[_TABLE] = np.ascontiguousarray(progress.evaluation.table)
     facts = {
         **header(FORMAT, VERSION),
         "protocol": protocol_digest,
@@ -66,6 +71,7 @@ def write(path: Path, checkpoint: Checkpoint, protocol_digest: str) -> None:
         "layers": list(progress.parameters),
         "kind": checkpoint.kind,
         "record": dict(checkpoint.record),
+        "evaluated": list(progress.evaluation.sites) if progress.evaluation else [],
         "crc32": _checksum(arrays),
     }
     write_atomic(path, save(arrays, metadata={"wardround": json.dumps(facts)}))
@@ -108,8 +114,15 @@ def _checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generi
         attempts=facts["attempts"],
         parameters=model,
         state=ServerState.from_arrays(state),
+        evaluation=_evaluated(facts, arrays),
     )
     return Checkpoint(run=facts["run"], progress=progress, kind=facts["kind"], record=facts["record"])
+
+
+def _evaluated(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Evaluated | None:
+    if _TABLE not in arrays:
+        return None
+    return Evaluated(table=arrays[_TABLE].astype(np.float64), sites=tuple(map(str, facts["evaluated"])))
 
 
 def _checksum(arrays: Mapping[str, NDArray[np.generic]]) -> int:

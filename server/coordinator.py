@@ -18,13 +18,13 @@ from wardround.common.trust.checkpoint import origin
 from wardround.common.trust.checkpointfile import CHECKPOINTS
 from wardround.common.trust.envelope import Header, new_run, open_envelope, seal
 from wardround.common.trust.identity import Roster, SigningKey
-from wardround.common.trust.signed import text_of
 from wardround.common.trust.studylog import StudyLog
 from wardround.server import checkpoints
 from wardround.server.admission import Admitted, Refused, admit, said_of_log
 from wardround.server.approvals import Approvals, Lists
 from wardround.server.archive import ARCHIVE, Archive, Archiving
 from wardround.server.jointround import JointRound, check_sums
+from wardround.server.logwords import word_in_sum, word_of
 from wardround.server.witnessing import Witnesses
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -100,7 +100,7 @@ class Coordinator:
 
     @property
     def active(self) -> tuple[str, ...]:
-        """The sites that may be asked and admitted now, in the order of the roster."""
+        """The sites that may be asked and admitted in the open round, in the order of the roster."""
         return tuple(site for site in self.study.sites if site not in self.left)
 
     @property
@@ -110,7 +110,7 @@ class Coordinator:
 
     def let_leave(self, left: Mapping[str, str]) -> None:
         """Say who of the roster takes part no more from the next attempt on, and why; a change is logged."""
-        known = {site: why for site, why in left.items() if site in self.study.sites}
+        known = {site: why for site, why in left.items() if site in self.study.everyone}
         if known != self.left:
             progress = self.study.progress
             moment = {"round": progress.rounds + 1, "attempt": progress.attempts + 1}
@@ -179,11 +179,8 @@ class Coordinator:
             if isinstance(verdict, Admitted) and site not in self.left
         }
         counted = self.study.close(updates)
-        kind, record = (
-            "round" if counted else "void",
-            self._record(task, {site: _verdict(verdict) for site, verdict in verdicts.items()}),
-        )
-        self._write(kind, record)
+        record = self._record(task, {site: word_of(verdict) for site, verdict in verdicts.items()})
+        self._write("void" if not counted else self._counts(task), record)
         return counted
 
     def joint_round(self, task: RoundTask) -> JointRound:
@@ -224,11 +221,15 @@ class Coordinator:
                 self._archive.keep_model(self.study.progress.parameters)
         for site, said in joint.logs.items():
             self._witnesses.hear(site, said)
-        verdicts = {site: _of_sum(joint, site) for site in {*joint.refused, *joint.receipts}}
-        kind, record = "void" if total is None else "round", self._record(joint.task, verdicts)
+        verdicts = {site: word_in_sum(joint, site) for site in {*joint.refused, *joint.receipts}}
+        record = self._record(joint.task, verdicts)
         record["secure_sum"] = joint.record()
-        self._write(kind, record)
+        self._write("void" if total is None else self._counts(joint.task), record)
         return total is not None
+
+    def _counts(self, task: RoundTask) -> str:
+        """How the log calls an attempt that ended its round."""
+        return "evaluation" if self.study.protocol.evaluates(task.round) else "round"
 
     def _write(self, kind: str, record: Mapping[str, object]) -> None:
         """Make an attempt's end durable: the checkpoint, its line, then the cosignatures that came with the replies."""
@@ -254,36 +255,12 @@ class Coordinator:
         self._witnesses.keep()
 
     def _record(self, task: RoundTask, verdicts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+        sites, evaluated = self.study.sites_at(task.round), self.study.progress.evaluation
         return {
             "round": task.round,
             "attempt": task.attempt,
             "base_model": task.base_model,
             "result_model": parameters_digest(self.study.progress.parameters),
-            "sites": {site: verdicts.get(site, {"refused": "no reply"}) for site in self.study.sites},
+            "sites": {site: verdicts.get(site, {"refused": "no reply"}) for site in sites},
+            **({"table": evaluated.digest} if evaluated else {}),
         }
-
-
-def _of_sum(joint: JointRound, site: str) -> Mapping[str, object]:
-    """What the log says of a site in a secure sum; the digests show whose fault a void attempt was."""
-    said: dict[str, object] = {}
-    if site in joint.refused:
-        said["refused"] = joint.refused[site]
-    if site in joint.rejected:
-        said["reply"] = joint.rejected[site]
-    if site in joint.receipts:
-        said |= {"upload": joint.upload(site), **joint.receipts[site].to_dict()}
-        said |= {"head": text_of(joint.heads[site]), "reply": joint.replies[site]}
-    return said
-
-
-def _verdict(found: Admitted | Refused) -> Mapping[str, object]:
-    """A verdict as the log says it; an update with the site's own word for it."""
-    if isinstance(found, Refused):
-        return {"refused": found.reason}
-    settled = {"reply": found.reply} if found.reply else {}
-    return {
-        "update": found.sha256,
-        **found.receipt.to_dict(),
-        "head": text_of(found.head),
-        **settled,
-    }

@@ -25,6 +25,7 @@ from wardround.common.trust.studylog import LogEntry, read_own_log
 from wardround.server.archive import ARCHIVE, ENVELOPE, MESSAGES, MODELS, moment_name
 from wardround.server.cardfacts import MODEL, RESULTS
 from wardround.server.coordinator import LOG
+from wardround.server.evaluationclaim import evaluation_claim
 from wardround.server.outcome import outcome_of
 from wardround.server.running import FEDERATION, RUN, published
 from wardround.server.serverfile import ServerFile
@@ -70,7 +71,8 @@ def record(federation: Path, protocol: StudyProtocol, roster: Roster) -> dict[st
     entries = read_own_log(federation / LOG, roster.coordinator_key)
     if not entries:
         raise StudyError(f"the study {protocol.study.name} has not begun: there is no log in {federation}")
-    claim = outcome_of(protocol, roster, entries).as_json()
+    evaluation = evaluation_claim(federation, protocol, roster, entries)
+    claim = outcome_of(protocol, roster, entries, evaluation=evaluation).as_json()
     files: dict[str, Path | bytes] = {
         _ROSTER: layout(roster.to_dict()),
         LOG: b"".join(entry.line + b"\n" for entry in entries),

@@ -71,6 +71,7 @@ class JointRound:
         self.logs: dict[str, str] = {}
         self._archive = archive or Archive(None)
         self._protocol = protocol
+        self._privacy = protocol.privacy_of(task.round)
         self._roster = roster
         self._run = run
         self._fewest = fewest
@@ -152,7 +153,7 @@ class JointRound:
         if not self.members or any(site in self.refused for site in self.members):
             return None
         try:
-            total = opened_sum(self._protocol.privacy, self._sum.total(), sites=len(self.members))
+            total = opened_sum(self._privacy, self._sum.total(), sites=len(self.members))
         except SumVoid as void:
             self._note(void)
             return None
@@ -165,7 +166,7 @@ class JointRound:
         which member it was. Looking at the sum after the noise costs no privacy.
         """
         sites = len(self.members)
-        grid = grid_of(self._protocol.privacy, sites=sites, coordinates=total.size)
+        grid = grid_of(self._privacy, sites=sites, coordinates=total.size)
         most = grid.largest + sites * grid.step / 2 + _TAIL * math.sqrt(sites) * grid.share_deviation
         if np.all(np.abs(total) <= most):
             return True
@@ -201,5 +202,7 @@ def check_sums(protocol: StudyProtocol, base: Parameters, *, sites: int) -> None
     Raises:
         PrivacyError: Too many values, or too little noise for so many patients.
     """
-    for round_ in (1, protocol.federation.rounds):
-        grid_of(protocol.privacy, sites=sites, coordinates=summed_values(protocol, base, round_))
+    last = protocol.federation.rounds
+    for round_ in (1, last, last + 1) if protocol.evaluation else (1, last):
+        privacy = protocol.privacy_of(round_)
+        grid_of(privacy, sites=sites, coordinates=summed_values(protocol, base, round_))

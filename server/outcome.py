@@ -1,7 +1,7 @@
 """What a study between real hospitals may say of itself: rounds, who counted, and what privacy it cost.
 
-Read from the signed study log and the protocol alone. Nothing in it was computed on a patient: an exact evaluation
-would be a release that no ledger knows.
+Read from the signed study log and the protocol alone, and from the table that the evaluation released, if there is one.
+Nothing else in it was computed on a patient: an exact evaluation would be a release that no ledger knows.
 
     {"format": "wardround-study-results", "version": 1, "study": ..., "rounds": ..., "privacy": ..., "sites": ...}
 """
@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from wardround.common.code import package_digest
 from wardround.common.formats import header
-from wardround.common.learning.study import quorum_of
+from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.privacy.coalitions import observers
 from wardround.common.privacy.events import DpEvent, JointGaussianSteps, times
@@ -62,6 +62,7 @@ class StudyOutcome:
         void: Attempts that did not.
         sites: One share per hospital, in the order of the roster.
         began, ended: UTC, as the log says.
+        evaluation: What noised tables of held-out patients say of the model; None without an evaluation.
     """
 
     study: str
@@ -78,6 +79,7 @@ class StudyOutcome:
     sites: tuple[SiteShare, ...]
     began: str
     ended: str
+    evaluation: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, object]:
         """The JSON value; an infinite epsilon is null."""
@@ -87,22 +89,29 @@ class StudyOutcome:
             for share in self.sites
         ]
         code = {"code_version": version("wardround"), "code_digest": package_digest()}
-        return {**header(FORMAT, VERSION), **body, "evaluation": None, **code}
+        return {**header(FORMAT, VERSION), **body, **code}
 
 
-def outcome_of(protocol: StudyProtocol, roster: Roster, log: Sequence[LogEntry]) -> StudyOutcome:
+def outcome_of(
+    protocol: StudyProtocol,
+    roster: Roster,
+    log: Sequence[LogEntry],
+    *,
+    evaluation: Mapping[str, Any] | None = None,
+) -> StudyOutcome:
     """Sum up a study.
 
     Args:
         protocol: The public terms.
         roster: The parties of the last bundle.
         log: The whole study log, already verified.
+        evaluation: What the study's own evaluation says; see `evaluationclaim`.
     """
-    attempts = [entry for entry in log if entry.kind in ("round", "void")]
+    attempts = [entry for entry in log if entry.kind in ("round", "void") and not evaluates(protocol, entry)]
     finish = next((entry for entry in reversed(log) if entry.kind == "finish"), None)
     confirmed = _names(finish.data.get("confirmed")) if finish else frozenset()
     names = dict.fromkeys([*roster.site_names, *(name for entry in attempts for name in _sites(entry))])
-    fewest = quorum_of(protocol, len(roster.site_names))
+    fewest = quorum_of(protocol, len(training_sites(protocol, roster.site_names)))
     shares = tuple(_share(protocol, name, attempts, name in confirmed, fewest) for name in names)
     return StudyOutcome(
         study=protocol.study.name,
@@ -122,14 +131,27 @@ def outcome_of(protocol: StudyProtocol, roster: Roster, log: Sequence[LogEntry])
         sites=shares,
         began=log[0].time if log else "",
         ended=log[-1].time if log else "",
+        evaluation=evaluation,
     )
+
+
+def evaluates(protocol: StudyProtocol, entry: LogEntry) -> bool:
+    """Whether a line is about an attempt of the evaluation."""
+    round_ = entry.data.get("round")
+    return isinstance(round_, int) and protocol.evaluates(round_)
+
+
+def asked_in(attempts: Iterable[LogEntry], site: str) -> int:
+    """In how many attempts a site was asked, and so may have been charged."""
+    said = [_sites(entry).get(site) for entry in attempts]
+    return sum(found is not None and not _was_not_asked(found) for found in said)
 
 
 def _share(
     protocol: StudyProtocol, name: str, attempts: Iterable[LogEntry], confirmed: bool, fewest: int
 ) -> SiteShare:
-    said = [(entry.kind, _sites(entry).get(name)) for entry in attempts]
-    asked = sum(found is not None and not _was_not_asked(found) for _, found in said)
+    attempts = list(attempts)
+    said, asked = [(entry.kind, _sites(entry).get(name)) for entry in attempts], asked_in(attempts, name)
     counted = sum(kind == "round" and found is not None and "refused" not in found for kind, found in said)
     return SiteShare(
         site=name,
@@ -140,18 +162,19 @@ def _share(
     )
 
 
-def epsilons(protocol: StudyProtocol, releases: int, *, fewest: int) -> Mapping[str, float]:
-    """Adversary -> epsilon of so many releases of a study at its delta.
+def epsilons(protocol: StudyProtocol, releases: int, *, fewest: int, round_: int = 1) -> Mapping[str, float]:
+    """Adversary -> epsilon of so many releases of a study: of its training, or of the evaluation.
 
     Args:
         protocol: The public terms.
         releases: How many, >= 0.
         fewest: The fewest hospitals in any secure sum.
+        round_: Any round of training, or the one of the evaluation.
 
     Guarantees:
         Never below the true cost of so many releases.
     """
-    delta, event = protocol.privacy.delta, protocol.event()
+    delta, event = protocol.privacy_of(round_).delta, protocol.event_of(round_)
     return {
         words: epsilon(times(event if left is None else _left(event, left), releases), delta)
         for words, left in observers(event, fewest, releases)

@@ -9,7 +9,7 @@ from pathlib import Path
 from wardround.common.durable import write_atomic
 from wardround.common.errors import ProtocolError, StorageError, WardroundError
 from wardround.common.learning.loadings import read_loadings
-from wardround.common.learning.study import quorum_of
+from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.study.bundle import (
     STUDY,
     SUFFIX,
@@ -73,14 +73,16 @@ def _loadings(protocol: StudyProtocol, folder: Path) -> bytes | None:
 
 
 def _check_sites(protocol: StudyProtocol, enrolled: tuple[str, ...]) -> None:
-    listed = {site.name for site in protocol.federation.sites}
+    listed = {site.name for site in protocol.federation.sites} | protocol.external_sites
     if strangers := sorted(listed - set(enrolled)):
         raise ProtocolError(
             f"the protocol lists {', '.join(strangers)}, which is not enrolled here",
-            advice="enrol it first (`wardround server enrol`), or take its [[federation.sites]] entry out",
+            advice="enrol it first (`wardround server enrol`), or take its [[federation.sites]] entry out, or its "
+            "name out of evaluation.external_sites",
         )
-    protocol.federation.weights(enrolled)
-    quorum_of(protocol, len(enrolled))
+    training = training_sites(protocol, enrolled)
+    protocol.federation.weights(training)
+    quorum_of(protocol, len(training))
 
 
 def _next_revision(path: Path, protocol: StudyProtocol, roster: bytes, key: PublicKey) -> int:

@@ -89,10 +89,10 @@ class WardroundStrategy(Strategy):
             for site in coordinator.unsure:
                 call.forget(site)
             self._nodes = call.gather()
-            number = coordinator.study.progress.rounds + 1
+            number, evaluating = coordinator.study.progress.rounds + 1, coordinator.study.evaluating
             messages = self.configure_train(number, ArrayRecord(), nothing, grid)
             arrays, _ = self.aggregate_train(number, self._exchange(grid, messages))
-            if arrays is not None:
+            if arrays is not None and not evaluating:
                 self._on_round(number)
         self._nodes = call.present() or call.gather()
         self._finish(grid)

@@ -3,6 +3,7 @@
 import math
 from typing import Final
 
+from wardround.server.evaluationpage import evaluation_section
 from wardround.server.outcome import StudyOutcome
 
 _PRIVATE: Final = (
@@ -35,7 +36,7 @@ def page(outcome: StudyOutcome) -> str:
         "## Hospitals",
         _sites(outcome),
         "## The model",
-        _NOTHING_MEASURED,
+        evaluation_section(outcome.evaluation) if outcome.evaluation else _NOTHING_MEASURED,
         "## What was run",
         _facts(outcome),
     ]

@@ -7,7 +7,8 @@ report.md                   the same as results.json, to be read
 model-card.json, .html      the model card, from all of the above
 results.json                written last: its presence means that the study is complete
 
-Nothing here was computed on a patient, other than the model through the protocol's mechanism.
+Nothing here was computed on a patient, other than the model, and the table of an evaluation, through the protocol's
+mechanism.
 """
 
 import json
@@ -22,6 +23,7 @@ from wardround.common.study.bundle import STUDY, Bundle
 from wardround.common.trust.studylog import read_own_log
 from wardround.server.cardfacts import MODEL, RESULTS, write_model_card
 from wardround.server.coordinator import LOG
+from wardround.server.evaluationclaim import evaluation_claim
 from wardround.server.outcome import outcome_of
 from wardround.server.studyreport import page
 
@@ -66,7 +68,9 @@ def keep(run: StudyRun, bundle: Bundle, model: ReleasedModel) -> None:
         StorageError: Something could not be written.
     """
     roster = bundle.roster.roster
-    outcome = outcome_of(bundle.protocol, roster, read_own_log(run.log, roster.coordinator_key))
+    entries = read_own_log(run.log, roster.coordinator_key)
+    evaluation = evaluation_claim(run.log.parent, bundle.protocol, roster, entries)
+    outcome = outcome_of(bundle.protocol, roster, entries, evaluation=evaluation)
     run.path.mkdir(parents=True, exist_ok=True)
     write_atomic(run.path / STUDY, bundle.study.encode())
     if bundle.loadings is not None:

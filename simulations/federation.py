@@ -19,13 +19,15 @@ from wardround.client.peers import approve_peers
 from wardround.client.site import Site
 from wardround.common.errors import PolicyRefusal, TrustError
 from wardround.common.flower.internals import quieten
+from wardround.common.learning.evaluated import Evaluated
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster, SigningKey
+from wardround.server import checkpoints
 from wardround.server.app import server_app
 from wardround.server.archive import Archiving
-from wardround.server.coordinator import Coordinator
+from wardround.server.coordinator import CHECKPOINT, Coordinator
 from wardround.server.waiting import Waiting
 from wardround.simulations.grid import InlineGrid
 from wardround.simulations.hospitals import Hospital, Premises, enter, refused_by
@@ -87,6 +89,17 @@ def run_federation(federation: Federation, *, on_round: RoundHook = lambda *_: N
         context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
         _app(coordinator, on_round, WAITING)(grid, context)
     return coordinator.study.model
+
+
+def released_table(folder: Path, protocol: StudyProtocol) -> Evaluated | None:
+    """The table that the evaluation of a finished study released; None without one.
+
+    Args:
+        folder: The coordinator's.
+        protocol: The study.
+    """
+    found = checkpoints.read(folder / CHECKPOINT, protocol.digest)
+    return found.progress.evaluation if found else None
 
 
 def _app(coordinator: Coordinator, on_round: RoundHook, waiting: Waiting) -> ServerApp:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.client.evaluation import Examiner
 from wardround.client.heldout import folds, split
 from wardround.client.office import Office
 from wardround.client.policy import FORMAT, VERSION, SitePolicy
@@ -24,6 +25,7 @@ from wardround.common.durable import write_passing
 from wardround.common.errors import PolicyRefusal
 from wardround.common.formats import digest
 from wardround.common.learning.data import PatientRows
+from wardround.common.learning.tabulating import group_codes
 from wardround.common.privacy.events import DpEvent, encode
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.writer import quoted
@@ -212,6 +214,7 @@ class Premises:
     def site(self, protocol: StudyProtocol, roster: Roster) -> Site:
         """The state machine that answers for this hospital in one study."""
         hospital = self.hospital
+        external = hospital.name in protocol.external_sites
         return Site(
             hospital.folder,
             name=hospital.name,
@@ -219,9 +222,19 @@ class Premises:
             roster=roster,
             protocol=protocol,
             door=self.door,
-            trainer=CohortTrainer(protocol, hospital.training(), site=hospital.name),
+            trainer=None if external else CohortTrainer(protocol, hospital.training(), site=hospital.name),
+            examiner=_examiner(hospital.all_held_out() if external else hospital, protocol),
             desk=self.office.desk(protocol) if protocol.joint else None,
         )
+
+
+def _examiner(hospital: Hospital, protocol: StudyProtocol) -> Examiner | None:
+    """The held-out patients of a hospital, where the study evaluates on them."""
+    if protocol.evaluation is None:
+        return None
+    rows = hospital.held_out()
+    codes = group_codes(protocol.evaluation, hospital.held_out_groups(), rows.n_patients)
+    return Examiner(protocol, rows, codes)
 
 
 @contextlib.contextmanager
@@ -245,13 +258,21 @@ def open_ledger(office: Office) -> Iterator[Ledger]:
 
 
 def exposures(hospital: Hospital) -> list[DpEvent]:
-    """Everything that was charged to the hospital's patient pool, over its lifetime."""
+    """Everything that was charged to the hospital's patients who train, over their lifetime."""
     with open_ledger(hospital.office()) as ledger:
         return ledger.spent()
+
+
+def held_out_exposures(hospital: Hospital) -> list[DpEvent]:
+    """Everything that was charged to the hospital's held-out patients, over their lifetime."""
+    with open_ledger(hospital.office()) as ledger:
+        return ledger.held_out.spent()
 
 
 def spends(hospital: Hospital) -> dict[str, object]:
     """What a ledger extract says: the charged events and the head that anybody can compare later."""
     with open_ledger(hospital.office()) as ledger:
         sequence, head = ledger.head
-        return {"spent": [encode(event) for event in ledger.spent()], "seq": sequence, "head": head}
+        held_out = [encode(event) for event in ledger.held_out.spent()]
+        said = {"spent": [encode(event) for event in ledger.spent()], "seq": sequence, "head": head}
+        return said | ({"held_out": held_out} if held_out else {})

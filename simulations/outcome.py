@@ -4,16 +4,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
 from wardround.common.code import package_digest
+from wardround.common.learning.evaluating import PrivateEvaluation
 from wardround.common.privacy.accounting import Relation
 from wardround.common.privacy.events import DpEvent
 from wardround.common.study.protocol import StudyProtocol
-from wardround.simulations.calibrating import calibration_tables
+from wardround.simulations.calibrating import CalibrationTables, calibration_tables
 from wardround.simulations.evaluation import Board, evaluation_rows, gain_rows
-from wardround.simulations.hospitals import Consortium, exposures
+from wardround.simulations.hospitals import Consortium, exposures, held_out_exposures
 from wardround.simulations.observers import HEADLINE, cost, observers
 from wardround.simulations.resultrows import CohortRow, EpsilonRow
 from wardround.simulations.results import Results
@@ -22,7 +24,14 @@ from wardround.simulations.subgroups import group_tables
 
 
 def summarise(
-    protocol: StudyProtocol, consortium: Consortium, board: Board, run: RunFolder, *, seed: int, folds: int
+    protocol: StudyProtocol,
+    consortium: Consortium,
+    board: Board,
+    run: RunFolder,
+    *,
+    seed: int,
+    folds: int,
+    private: PrivateEvaluation | None = None,
 ) -> Results:
     """Everything that `results.json` says.
 
@@ -33,9 +42,9 @@ def summarise(
         run: The run folder, for the curves.
         seed: Of the resamples behind the intervals.
         folds: 0, or the number of cross-validation folds.
+        private: What the study's own evaluation released, if it has one.
     """
-    rng = np.random.default_rng(seed)
-    drafted = protocol.drafted
+    rng, drafted = np.random.default_rng(seed), protocol.drafted
     pools = _pools(protocol, consortium, board)
     spent = pools.epsilons("add-or-remove")
     claimed = [row.value for row in spent if row.adversary in HEADLINE]
@@ -58,13 +67,9 @@ def summarise(
         subgroups=groups.values,
         gaps=groups.gaps,
         worst_groups=groups.worst,
-        calibration=calibrated.measures,
-        calibration_bins=calibrated.bins,
-        net_benefit=calibrated.benefits,
-        cohorts=tuple(
-            CohortRow(site=h.name, patients=h.rows.n_patients, held_out=len(board.truth[h.name]))
-            for h in consortium.hospitals
-        ),
+        **_calibrated(calibrated),
+        **(_private(private, pools) if private else {}),
+        cohorts=_cohorts(consortium, board),
         left_out_sites=consortium.left_out,
         drafted=drafted,
         imagined_sites=consortium.imagined is not None,
@@ -76,6 +81,29 @@ def summarise(
     )
 
 
+def _calibrated(found: CalibrationTables) -> dict[str, Any]:
+    return {
+        "calibration": found.measures,
+        "calibration_bins": found.bins,
+        "net_benefit": found.benefits,
+    }
+
+
+def _cohorts(consortium: Consortium, board: Board) -> tuple[CohortRow, ...]:
+    return tuple(
+        CohortRow(site=h.name, patients=h.rows.n_patients, held_out=len(board.truth[h.name]))
+        for h in consortium.hospitals
+    )
+
+
+def _private(found: PrivateEvaluation, pools: "_Pools") -> dict[str, Any]:
+    return {
+        "private_evaluation": found.rows,
+        "judgements": (found.judgement,),
+        "held_out_epsilon": pools.held_out(),
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pools:
     """What each hospital's ledger says was charged over its patients' lifetime, this run included.
@@ -84,11 +112,24 @@ class _Pools:
         protocol: The study.
         spent: Site -> everything that was charged.
         sites: The fewest sites in any of their sums; 0 where the ledgers may hold sums of other studies.
+        evaluated: Site -> everything that was charged to its held-out patients.
     """
 
     protocol: StudyProtocol
     spent: Mapping[str, Sequence[DpEvent]]
     sites: int
+    evaluated: Mapping[str, Sequence[DpEvent]]
+
+    def held_out(self) -> tuple[EpsilonRow, ...]:
+        """The held-out patients of every site against every observer."""
+        delta = self.protocol.evaluation.delta if self.protocol.evaluation else self.protocol.privacy.delta
+        return tuple(
+            EpsilonRow(
+                site=site, adversary=observer, value=cost(events, observer, sites=self.sites, delta=delta)
+            )
+            for site, events in self.evaluated.items()
+            for observer in observers(self.protocol.privacy.mechanism)
+        )
 
     def epsilons(self, relation: Relation) -> tuple[EpsilonRow, ...]:
         """Every pool against every observer."""
@@ -108,8 +149,11 @@ class _Pools:
 def _pools(protocol: StudyProtocol, consortium: Consortium, board: Board) -> _Pools:
     spent = {hospital.name: exposures(hospital) for hospital in consortium.hospitals}
     one_left_out = any(name.startswith("federated-without:") for name in board.predictions)
-    sites = protocol.federation.quorum or len(spent) - one_left_out
-    return _Pools(protocol=protocol, spent=spent, sites=0 if consortium.imagined is None else sites)
+    training = len([site for site in spent if site not in protocol.external_sites])
+    sites = protocol.federation.quorum or training - one_left_out
+    evaluated = {hospital.name: held_out_exposures(hospital) for hospital in consortium.hospitals}
+    known = 0 if consortium.imagined is None else sites
+    return _Pools(protocol=protocol, spent=spent, sites=known, evaluated=evaluated)
 
 
 def _notes(protocol: StudyProtocol, folds: int) -> list[str]:

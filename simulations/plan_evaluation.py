@@ -22,6 +22,7 @@ from wardround.common.learning.histograms import (
     survival_table,
 )
 from wardround.common.learning.noisytables import Estimate, NoisedTable
+from wardround.common.learning.tablebins import time_bins
 from wardround.common.learning.tableevaluation import evaluate_courses, evaluate_forecasts
 from wardround.common.learning.tablesurvival import SurvivalBins
 from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
@@ -40,7 +41,6 @@ SPREAD: Final = 1.6
 RISKS: Final = Bins(
     edges=(-0.84, -0.25, 0.25, 0.84), low=-2.0, high=2.0, source="fifths of a standard normal risk score"
 )
-_MOST_TIMES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +150,9 @@ def _course(bins: SurvivalBins, patients: int, deviation: float, rng: np.random.
 
 
 def survival_bins(outcome: SurvivalOutcome) -> SurvivalBins:
-    """Public bins of a survival study: fifths of risk, at most five intervals between the study's own cut points."""
-    cuts = outcome.cut_points
-    asked = min(_MOST_TIMES, len(cuts))
-    edges = tuple(cuts[-(-len(cuts) * (number + 1) // asked) - 1] for number in range(asked))
-    times = Bins(edges=edges, low=0.0, high=max(outcome.high, edges[-1] * 1.5), source=outcome.source)
-    hazard = np.log(2) / edges[-1]
+    """Public bins of an imagined survival study: fifths of risk, the study's own bins of time."""
+    times = time_bins(outcome)
+    hazard = np.log(2) / times.edges[-1]
     return SurvivalBins(
         risks=RISKS,
         times=times,

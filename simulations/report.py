@@ -30,6 +30,7 @@ from wardround.simulations.privacy_words import (
     unprotected,
 )
 from wardround.simulations.report_evidence import evidence
+from wardround.simulations.report_private import private_section
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
 
@@ -138,6 +139,7 @@ def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
         "caps": {row.site: row.cap for row in results.caps},
         "facts": _facts(results),
         "evidence": evidence(results),
+        "private": private_section(results),
         **_pictures(results, metric),
     }
 

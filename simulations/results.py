@@ -29,6 +29,7 @@ import pandas as pd
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.formats import check_header, header
+from wardround.common.learning.evaluating import Judgement, PrivateRow
 from wardround.simulations.evidencerows import (
     BinRow,
     CalibrationRow,
@@ -55,7 +56,7 @@ from wardround.simulations.strictjson import Shape, parsed, plain, typed
 FORMAT: Final = "wardround-results"
 VERSION: Final = 1
 
-_ROWS: Final[Mapping[str, type[Row | EvidenceRow]]] = {
+_ROWS: Final[Mapping[str, type[Row | EvidenceRow | PrivateRow | Judgement]]] = {
     "epsilon": EpsilonRow,
     "replaced": EpsilonRow,
     "evaluation": EvaluationRow,
@@ -70,11 +71,26 @@ _ROWS: Final[Mapping[str, type[Row | EvidenceRow]]] = {
     "calibration_bins": BinRow,
     "net_benefit": NetBenefitRow,
     "carriers": CarrierRow,
+    "private_evaluation": PrivateRow,
+    "judgements": Judgement,
+    "held_out_epsilon": EpsilonRow,
 }
 _EVIDENCE: Final = ("gaps", "worst_groups", "calibration", "calibration_bins", "net_benefit", "carriers")
-_LATER: Final[Mapping[str, object]] = {"replaced": [], "honest_sites": 0, **{name: [] for name in _EVIDENCE}}
+_PRIVATE: Final = ("private_evaluation", "judgements", "held_out_epsilon")
+_LATER: Final[Mapping[str, object]] = {
+    "replaced": [],
+    "honest_sites": 0,
+    **{name: [] for name in (*_EVIDENCE, *_PRIVATE)},
+}
 """Fields that version 1 gained later: written only where they say something."""
-_MEASURED: Final = (EvaluationRow, GainRow, CurveRow, SubgroupRow, *(_ROWS[name] for name in _EVIDENCE))
+_MEASURED: Final = (
+    EvaluationRow,
+    GainRow,
+    CurveRow,
+    SubgroupRow,
+    PrivateRow,
+    *(_ROWS[name] for name in _EVIDENCE),
+)
 _SHAPE: Final = Shape(rows=_ROWS, null={EpsilonRow: math.inf, **dict.fromkeys(_MEASURED, math.nan)})
 """What null means in a row; elsewhere it is refused."""
 
@@ -88,7 +104,7 @@ class Results:
         mechanism: `none`, `site-noise` or `joint-noise`.
         training_private: Whether what left the sites carries the guarantee of `epsilon`; false for mechanism
             `none`, for a seeded run and where a constant was drafted from the study's own table.
-        evaluation_private: False in every simulation: these numbers are exact.
+        evaluation_private: False in every simulation: `evaluation` and what goes with it are exact.
         delta: Of every epsilon in this file.
         epsilon: One row per site and adversary, for adding or removing one patient. Under joint noise there are four
             adversaries (see `observers`), of which `claims` are those that a study states first.
@@ -100,6 +116,9 @@ class Results:
         calibration, calibration_bins, net_benefit: Whether its probabilities mean what they say, and whether acting
             on them helps; see their rows. Empty where the outcome or the loss gives no probabilities.
         carriers: Inputs of the released model that were tested on held-out patients; see `carriers`.
+        private_evaluation, judgements: What the study's own evaluation says, from noised tables alone: the only
+            measures here that also exist between real hospitals. Empty where the protocol declares none.
+        held_out_epsilon: As `epsilon`, of the evaluation, for the patients who are held out.
         replaced: As `epsilon`, for replacing one patient by another.
         honest_sites: h, under joint noise: the claim holds against all parties but so many honest sites.
         left_out_sites: Sites that were below the protocol's minimum.
@@ -129,6 +148,9 @@ class Results:
     calibration_bins: tuple[BinRow, ...] = ()
     net_benefit: tuple[NetBenefitRow, ...] = ()
     carriers: tuple[CarrierRow, ...] = ()
+    private_evaluation: tuple[PrivateRow, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    held_out_epsilon: tuple[EpsilonRow, ...] = ()
     replaced: tuple[EpsilonRow, ...] = ()
     honest_sites: int = 0
     left_out_sites: int = 0

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wardround.common.errors import UsageError
+from wardround.common.learning.evaluated import Evaluated
+from wardround.common.learning.evaluating import evaluation_of
 from wardround.common.learning.features import FeaturePath
 from wardround.common.learning.metrics import evaluate
 from wardround.common.learning.parameters import Parameters
@@ -22,7 +25,7 @@ from wardround.simulations.cardfacts import write_model_card
 from wardround.simulations.carriers import carrier_rows
 from wardround.simulations.evaluation import ALL, Board, Predictions
 from wardround.simulations.evidencerows import CarrierRow
-from wardround.simulations.federation import Backend, Federation, run_federation
+from wardround.simulations.federation import Backend, Federation, released_table, run_federation
 from wardround.simulations.heldouttable import simulated_calibration
 from wardround.simulations.hospitals import Consortium, Hospital, fold_of, spends
 from wardround.simulations.outcome import summarise
@@ -30,6 +33,7 @@ from wardround.simulations.report import write_report
 from wardround.simulations.resultrows import PRIMARY, CurveRow
 from wardround.simulations.results import Results
 from wardround.simulations.runfolder import RunFacts, RunFolder
+from wardround.simulations.variants import cross_validated, variant, with_external
 
 Step = Callable[[str, int, int], None]
 """Progress: what is being done, how much of it is done, out of how much."""
@@ -73,27 +77,36 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
         step: Called as work proceeds.
 
     Raises:
-        UsageError: `out` holds something else.
+        UsageError: `out` holds something else, or external sites would train.
         PolicyRefusal: A site's own policy refuses the study.
         StudyError: A round used up its attempts, or training diverged.
     """
+    if plan.folds and plan.protocol.external_sites:
+        raise UsageError(
+            "cross-validation would train on patients of external sites",
+            advice="leave --folds out, or evaluation.external_sites",
+        )
     run = RunFolder(out)
     run.claim(_facts(plan))
     run.keep_protocol(plan.protocol, plan.folder)
     plan.consortium.move_in()
     path = FeaturePath.from_protocol(plan.protocol, plan.folder)
+    plan = replace(plan, consortium=with_external(plan.consortium, plan.protocol))
     board = Board(
         outcome=plan.protocol.outcome,
         truth={h.name: h.held_out().targets for h in _tested(plan)},
         groups={h.name: h.held_out_groups() for h in _tested(plan)},
     )
-    final = _fill(board, plan, run, step)
+    final, released = _fill(board, plan, run, step)
     model = ReleasedModel(protocol=plan.protocol, parameters=final, path=path)
     model.save(run.model)
     _calibrate(plan, final, run)
     run.keep_ledgers({h.name: spends(h) for h in plan.consortium.hospitals})
     step("evaluating", 0, 1)
-    results = summarise(plan.protocol, plan.consortium, board, run, seed=plan.seed, folds=plan.folds)
+    private = evaluation_of(plan.protocol, final, released) if released else None
+    results = summarise(
+        plan.protocol, plan.consortium, board, run, seed=plan.seed, folds=plan.folds, private=private
+    )
     results = replace(results, carriers=_carriers(plan, model))
     write_report(results, plan.protocol, run.path)
     write_model_card(results, model, run.path)
@@ -138,10 +151,12 @@ def _tested(plan: Plan) -> Sequence[Hospital]:
     return [h.all_held_out() for h in hospitals] if plan.folds else hospitals
 
 
-def _fill(board: Board, plan: Plan, run: RunFolder, step: Step) -> Parameters:
-    """Train everything and note every prediction; returns the federated model (of the last fold)."""
+def _fill(board: Board, plan: Plan, run: RunFolder, step: Step) -> tuple[Parameters, Evaluated | None]:
+    """Train everything and note every prediction; returns the federated model (of the last fold), and its table."""
     if not plan.folds:
-        return _one_split(board, plan, plan.consortium.hospitals, run, step, suffix="")
+        final = _one_split(board, plan, plan.consortium.hospitals, run, step, suffix="")
+        return final, released_table(run.path / "federation", plan.protocol)
+    plan = replace(plan, protocol=cross_validated(plan.protocol))
     parts: list[tuple[Board, Sequence[Hospital]]] = []
     final: Parameters = {}
     for fold in range(plan.folds):
@@ -150,7 +165,7 @@ def _fill(board: Board, plan: Plan, run: RunFolder, step: Step) -> Parameters:
         final = _one_split(part, plan, hospitals, run, step, suffix=f"-fold-{fold + 1}")
         parts.append((part, hospitals))
     _join(board, parts)
-    return final
+    return final, None
 
 
 def _join(board: Board, parts: Sequence[tuple[Board, Sequence[Hospital]]]) -> None:
@@ -173,7 +188,7 @@ def _one_split(
     board: Board, plan: Plan, hospitals: Sequence[Hospital], run: RunFolder, step: Step, *, suffix: str
 ) -> Parameters:
     """Train federated, local, pooled and, if asked, leave-one-out models; note what each says of held-out patients."""
-    protocol = _variant(plan.protocol, suffix)
+    protocol = variant(plan.protocol, suffix)
     hook = _Curves(protocol, hospitals, run, step, measured="yes" if not suffix else "no")
     federated = run_federation(
         Federation(
@@ -186,12 +201,14 @@ def _one_split(
         on_round=hook.after_round,
     )
     step("training the yardsticks", 0, 1)
-    models = train_baselines(protocol, {h.name: h.training() for h in hospitals}, seed=plan.seed)
+    training = {h.name: h.training() for h in hospitals if h.name not in protocol.external_sites}
+    models = train_baselines(protocol, training, seed=plan.seed)
     step("training the yardsticks", 1, 1)
     for hospital in hospitals:
         own = f"local:{hospital.name}"
-        for name, model in {"federated": federated, "pooled": models["pooled"], own: models[own]}.items():
-            _note(board, name, protocol, model, hospital)
+        for name, model in {"federated": federated, **models}.items():
+            if name in ("federated", "pooled", own):
+                _note(board, name, protocol, model, hospital)
     if plan.leave_one_out == "yes":
         _leave_one_out(board, plan, hospitals, run, step, suffix=suffix)
     return federated
@@ -205,10 +222,11 @@ def _note(board: Board, name: str, protocol: StudyProtocol, model: Parameters, h
 def _leave_one_out(
     board: Board, plan: Plan, hospitals: Sequence[Hospital], run: RunFolder, step: Step, *, suffix: str
 ) -> None:
+    hospitals = [h for h in hospitals if h.name not in plan.protocol.external_sites]
     for number, left in enumerate(hospitals):
         step("leaving one site out", number, len(hospitals))
         name = f"{suffix}-without-{number + 1}"
-        protocol = _variant(plan.protocol, name)
+        protocol = variant(plan.protocol, name)
         model = run_federation(
             Federation(
                 protocol=protocol,
@@ -220,13 +238,6 @@ def _leave_one_out(
         )
         _note(board, f"federated-without:{left.name}", protocol, model, left)
     step("leaving one site out", len(hospitals), len(hospitals))
-
-
-def _variant(protocol: StudyProtocol, suffix: str) -> StudyProtocol:
-    """A study of its own, with its own reservation in every ledger: the same patients are used once more."""
-    if not suffix:
-        return protocol
-    return replace(protocol, study=replace(protocol.study, name=f"{protocol.study.name}{suffix}"))
 
 
 class _Curves:

@@ -19,9 +19,10 @@ from wardround.common.audit.lines import base64_of, roster_in, text_in
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.audit.words import shown
 from wardround.common.errors import WardroundError
-from wardround.common.privacy.events import encode
+from wardround.common.study.parts import Part, parts
 from wardround.common.trust.approved import ApprovedTerms, read_approved
 from wardround.common.trust.identity import Roster
+from wardround.common.trust.ledgernames import HELD_OUT
 from wardround.common.trust.statement import APPROVAL
 from wardround.common.trust.studylog import LogEntry
 
@@ -93,10 +94,19 @@ def approvals_in(case: Case) -> tuple[list[Approval], list[Finding]]:
 
 def agreed(case: Case, terms: ApprovedTerms) -> bool:
     """Whether a site approved exactly what the protocol states."""
-    protocol, plan = case.protocol, case.protocol.federation
-    stated = (protocol.study.name, protocol.digest, protocol.event(), plan.rounds * plan.attempts)
-    said = (terms.study, terms.protocol, terms.event, terms.releases)
-    return said == stated and terms.delta == protocol.privacy.delta
+    first, *rest = parts(case.protocol, terms.site)
+    same = (terms.study, terms.protocol) == (case.protocol.study.name, case.protocol.digest)
+    second = terms.evaluation
+    evaluation = second and (second.event, second.releases, second.delta)
+    return (
+        same
+        and (terms.event, terms.releases, terms.delta) == _price(first)
+        and (evaluation == (_price(rest[0]) if rest else None))
+    )
+
+
+def _price(part: Part) -> tuple[object, ...]:
+    return part.event, part.releases, part.delta
 
 
 def _approval(case: Case, entry: LogEntry) -> Approval:
@@ -161,7 +171,7 @@ def _first(approvals: Iterable[Approval]) -> dict[str, Approval]:
 def _late(case: Case, approvals: Mapping[str, Approval]) -> dict[str, str]:
     """Site that was charged without any of these approvals before -> where."""
     found: dict[str, str] = {}
-    for attempt in case.attempts:
+    for attempt in case.releases:
         for site, word in attempt.sites.items():
             before = site in approvals and approvals[site].line < attempt.line
             if word.charged and not before:
@@ -235,13 +245,22 @@ def _charged_at_or_before(case: Case, one: Approval) -> int | None:
 def _reserved(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
     wrong = 0
     for site in sorted({one.site for one in approvals}):
-        most = max(one.terms.releases for one in approvals if one.site == site)
-        found = sum(one.sites[site].charged for one in case.attempts if site in one.sites)
-        if found > most:
-            wrong += 1
-            yield refuted(_RESERVED, expected=f"at most {most}", found=f"{found} charges", where=site)
+        for part in parts(case.protocol, site):
+            charges = case.evaluations if part.pool == HELD_OUT else case.attempts
+            found = sum(one.sites[site].charged for one in charges if site in one.sites)
+            most = max(_approved(one.terms, part) for one in approvals if one.site == site)
+            if found > most:
+                wrong += 1
+                yield refuted(_RESERVED, expected=f"at most {most}", found=f"{found} charges", where=site)
     if not wrong:
         yield confirmed(_RESERVED)
+
+
+def _approved(terms: ApprovedTerms, part: Part) -> int:
+    """How many releases of a part a site approved."""
+    if part.pool == HELD_OUT and terms.evaluation is not None:
+        return terms.evaluation.releases
+    return terms.releases
 
 
 def _ledgers(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
@@ -252,16 +271,24 @@ def _ledgers(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
             continue  # `check_ledgers` says so
         for one in approvals:
             if one.site == ledger.site:
-                yield _reservation(ledger, one.terms)
+                yield from _reservations(case, ledger, one.terms)
 
 
-def _reservation(ledger: OwnLedger, one: ApprovedTerms) -> Finding:
-    seq, head = one.ledger
+def _reservations(case: Case, ledger: OwnLedger, one: ApprovedTerms) -> Iterator[Finding]:
+    first, *rest = parts(case.protocol, one.site)
+    yield _reservation(case, ledger, one, first, one.ledger)
+    if rest and one.evaluation:
+        yield _reservation(case, ledger, one, rest[0], one.evaluation.ledger)
+
+
+def _reservation(
+    case: Case, ledger: OwnLedger, one: ApprovedTerms, part: Part, entry_: tuple[int, str]
+) -> Finding:
+    seq, head = entry_
     entry = ledger.entries[seq] if 0 <= seq < len(ledger.entries) else None
     if entry is None or entry.hash != head:
         return refuted(_LEDGER, expected=f"entry {seq} as approved", found="another or none", where=one.site)
-    payload = {"study": one.study, "protocol": one.protocol, "releases": one.releases}
-    if (entry.kind, entry.payload) != ("reserve", payload | {"event": encode(one.event)}):
+    if (entry.kind, entry.payload) != ("reserve", part.reserved(case.protocol)):
         return refuted(
             _LEDGER, expected="its reservation", found=f"{entry.kind} entry, or other terms", where=one.site
         )

@@ -21,6 +21,9 @@ from wardround.common.study.reader import loads
 from wardround.common.trust.identity import PublicKey, Roster
 from wardround.common.trust.studylog import LogEntry, read_own_log
 
+ENDINGS: Final = ("round", "evaluation")
+"""Kinds of lines that end a round."""
+
 _LOOK: Final = 10  # lines among which the first roster stands
 
 
@@ -69,13 +72,30 @@ class Case:
         return self.rosters[max(before)] if before else self.roster
 
     @cached_property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """All `round` and `void` lines.
+    def releases(self) -> tuple[Attempt, ...]:
+        """All `round`, `evaluation` and `void` lines: every attempt in which something may have left a site.
 
         Raises:
-            TrustError: One of them says something else.
+            TrustError: One of them says something else, or calls a round the evaluation or the reverse.
         """
-        return tuple(attempt_of(entry) for entry in self.entries if entry.kind in ("round", "void"))
+        found = []
+        for entry in self.entries:
+            if entry.kind in (*ENDINGS, "void"):
+                one = attempt_of(entry)
+                if one.counted and self.protocol.evaluates(one.round) != (entry.kind == "evaluation"):
+                    raise TrustError(f"{one.where}: a line of kind {entry.kind!r} is about another round")
+                found.append(one)
+        return tuple(found)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Those of training."""
+        return tuple(one for one in self.releases if not self.protocol.evaluates(one.round))
+
+    @property
+    def evaluations(self) -> tuple[Attempt, ...]:
+        """Those of the evaluation."""
+        return tuple(one for one in self.releases if self.protocol.evaluates(one.round))
 
     @cached_property
     def left(self) -> Mapping[int, frozenset[str]]:

@@ -22,6 +22,7 @@ from wardround.common.audit.approvals import agreed, approvals_in
 from wardround.common.audit.case import Case
 from wardround.common.audit.ledgers import OwnLedger, check_receipts, ledger_files, open_ledger
 from wardround.common.errors import WardroundError
+from wardround.common.study.parts import parts
 from wardround.common.trust.ledgernames import key_of
 
 
@@ -128,7 +129,7 @@ def _counted(case: Case) -> Mapping[str, Counted]:
 
 def _count(case: Case, ledger: OwnLedger) -> Counted:
     """Charges of the run; a torn line counts for the pool's lifetime, but nothing was trained for it."""
-    study = case.protocol.study.name, case.protocol.digest
+    study = case.protocol.study.name, case.protocol.digest, "training"
     accounts = [one for one in ledger.state.accounts if key_of(one.reserved.payload) == study]
     of_run = [one for one in accounts if one.run == case.run]
     still_open = any(one.closed is None for one in accounts if one.run in (case.run, None))
@@ -161,8 +162,11 @@ def _anchors(case: Case, site: str) -> Iterator[_Anchor]:
 def _most(case: Case, site: str, reserved: int) -> int:
     """Receipts, and whatever can have been charged before, between and after them."""
     plan = case.protocol.federation
+    if site in case.protocol.external_sites:  # it reserved nothing for training
+        return 0
     receipts = list(_anchors(case, site))
-    anchors = [_Anchor(place=0, seq=reserved), *receipts]
+    beside = len(parts(case.protocol, site)) - 1  # the reservation of the evaluation follows at once
+    anchors = [_Anchor(place=0, seq=reserved, own=beside), *receipts]
     between = sum(min(_places(one, two), _entries(one, two)) for one, two in pairwise(anchors))
     return len(receipts) + between + max(0, plan.rounds * plan.attempts - anchors[-1].place)
 

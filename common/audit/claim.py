@@ -12,7 +12,7 @@ from typing import Final
 from wardround.common.audit.case import Case
 from wardround.common.audit.charges import asked, charged
 from wardround.common.audit.recompute import recompute
-from wardround.common.learning.study import quorum_of
+from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.privacy.coalitions import observers
 from wardround.common.privacy.events import times
 from wardround.common.study.protocol import StudyProtocol
@@ -55,7 +55,7 @@ def epsilon_rows(case: Case) -> list[EpsilonRow]:
         TrustError: A line of the log says something else than its kind.
     """
     event, delta = case.protocol.event(), case.protocol.privacy.delta
-    fewest = quorum_of(case.protocol, len(case.roster.site_names))
+    fewest = quorum_of(case.protocol, len(training_sites(case.protocol, case.roster.site_names)))
     receipts = charged(case)
     return [
         EpsilonRow(

@@ -17,12 +17,13 @@ from wardround.common.audit.lines import Attempt, SiteWord
 from wardround.common.audit.recompute import recompute
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.errors import PrivacyError, TrustError, WardroundError
-from wardround.common.privacy.events import DpEvent, encode, times
+from wardround.common.privacy.events import DpEvent, encode
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.ledger import read_ledger
 from wardround.common.trust.ledgerfile import check_head, read_bytes, read_head
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.ledgernames import Moment, moment_of, run_of
+from wardround.common.trust.ledgernames import HELD_OUT, Moment, Pool, moment_of, pool_of, run_of
+from wardround.common.trust.ledgerpools import falling_on
 from wardround.common.trust.ledgerstate import PoolState
 from wardround.common.trust.merkle import Tree
 
@@ -59,9 +60,9 @@ class OwnLedger:
             state.apply(entry)
         return state
 
-    def spent(self) -> list[DpEvent]:
-        """Everything that was charged, over all studies."""
-        return [event for account in self.state.accounts for event in times(account.event, account.charged)]
+    def spent(self, pool: Pool = "training") -> list[DpEvent]:
+        """Everything that was charged to the patients who train, or to those held out, over all studies."""
+        return falling_on(pool, [account.charge(account.charged) for account in self.state.accounts])
 
 
 def check_ledgers(case: Case) -> Iterator[Finding]:
@@ -82,7 +83,9 @@ def check_ledgers(case: Case) -> Iterator[Finding]:
         yield confirmed(_CHAIN, found=f"{len(ledger.entries)} entries", where=ledger.site)
         yield _agrees(case, ledger)
         yield _witness(case, ledger)
-        yield _lifetime(ledger, case.protocol.privacy.delta)
+        yield _lifetime(ledger, "training", case.protocol.privacy.delta)
+        if ledger.spent(HELD_OUT):
+            yield _lifetime(ledger, HELD_OUT, case.protocol.privacy.delta)
     for site in sorted(set(case.roster.site_names) - handed):
         yield not_checkable(_AGREES, why="the hospital handed over no ledger", where=site)
 
@@ -166,7 +169,7 @@ def check_receipts(case: Case, ledger: OwnLedger) -> None:
     """
     spends = _of_study(case, ledger, "spend")
     settles = _of_study(case, ledger, "settle")
-    for one in case.attempts:
+    for one in case.releases:
         word = one.sites.get(ledger.site)
         if word is not None and word.charged:
             moment = one.round, one.attempt
@@ -177,7 +180,10 @@ def _check_charges(case: Case, ledger: OwnLedger) -> int:
     """Every receipt against the ledger, and every charge against the log; how many charges there are."""
     check_receipts(case, ledger)
     spends = _of_study(case, ledger, "spend")
-    told = {(one.round, one.attempt): one for one in case.attempts}
+    told = {(one.round, one.attempt): one for one in case.releases}
+    for moment, entry in spends.items():
+        if (pool_of(entry.payload) == HELD_OUT) != case.protocol.evaluates(moment[0]):
+            raise TrustError(f"the ledger charged round {moment[0]} to the wrong patients")
     for round_, attempt in spends:
         if (round_, attempt) not in told:
             raise TrustError(
@@ -221,7 +227,7 @@ def _check_receipt(
 def _witness(case: Case, ledger: OwnLedger) -> Finding:
     """Every log that the ledger's entries remember to have cosigned under this run; another run has another log."""
     tree, key = Tree(entry.line for entry in case.entries), (case.protocol.study.name, case.protocol.digest)
-    remembered = ledger.state.logs(key).get(case.run, ())
+    remembered = ledger.state.logs(*key).get(case.run, ())
     for seen in remembered:
         if seen.size > tree.size or tree.root(seen.size) != seen.root:
             found = f"another log of {seen.size} lines"
@@ -232,9 +238,10 @@ def _witness(case: Case, ledger: OwnLedger) -> Finding:
     return confirmed(_WITNESS, found=f"{remembered[-1].size} lines", where=ledger.site)
 
 
-def _lifetime(ledger: OwnLedger, delta: float) -> Finding:
-    claim = f"{_LIFETIME} (pool {ledger.pool!r}) follows from the ledger"
-    spent = ledger.spent()
+def _lifetime(ledger: OwnLedger, pool: Pool, delta: float) -> Finding:
+    whose = f"pool {ledger.pool!r}" + (", held out" if pool == HELD_OUT else "")
+    claim = f"{_LIFETIME} ({whose}) follows from the ledger"
+    spent = ledger.spent(pool)
     try:
         shown = lifetime(spent, delta)
     except PrivacyError as error:

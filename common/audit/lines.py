@@ -49,16 +49,17 @@ class SiteWord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """A `round` or `void` line.
+    """A `round`, `evaluation` or `void` line.
 
     Attributes:
         line: Its number in the log, from 1.
-        counted: Whether it ended the round.
+        counted: Whether it ended the round, or the evaluation.
         round, attempt: From 1.
         base_model, result_model: Digest of the model before and after.
         sites: Site -> what is said of it.
         members: Members of the secure sum; empty without one.
         sum: SHA-256 of the sum modulo 2^32; empty without one.
+        table: SHA-256 of the table that an evaluation released; empty without one.
     """
 
     line: int
@@ -70,6 +71,7 @@ class Attempt:
     sites: Mapping[str, SiteWord]
     members: tuple[str, ...] = ()
     sum: str = ""
+    table: str = ""
 
     @property
     def where(self) -> str:
@@ -83,7 +85,7 @@ class Attempt:
 
 
 def attempt_of(entry: LogEntry) -> Attempt:
-    """Read a `round` or `void` line.
+    """Read a `round`, `evaluation` or `void` line.
 
     Raises:
         TrustError: A field is missing or of another type.
@@ -100,7 +102,7 @@ def attempt_of(entry: LogEntry) -> Attempt:
                 members, sum_ = _secure_sum(entry)
                 return Attempt(
                     line=entry.seq + 1,
-                    counted=entry.kind == "round",
+                    counted=entry.kind != "void",
                     round=round_,
                     attempt=attempt,
                     base_model=str(base),
@@ -108,6 +110,7 @@ def attempt_of(entry: LogEntry) -> Attempt:
                     sites={str(name): _word(said, entry) for name, said in sites.items()},
                     members=members,
                     sum=sum_,
+                    table=str(entry.data.get("table", "")),
                 )
     raise _nonsense(entry)
 

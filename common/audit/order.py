@@ -10,7 +10,7 @@ from wardround.common.audit.evidence import ROSTER
 from wardround.common.audit.keys import read_keys
 from wardround.common.audit.lines import Attempt, text_in
 from wardround.common.audit.verdicts import Finding, confirmed, refuted
-from wardround.common.learning.study import quorum_of
+from wardround.common.learning.study import quorum_of, training_sites
 
 _PROTOCOL = "the log is about the protocol in the bundle"
 _ROSTER = "the roster in the bundle is that of the log"
@@ -20,7 +20,7 @@ _QUORUM = "every round that counts had its quorum, and only sites of the roster"
 _EVERYBODY = "every attempt says of every site what became of it"
 _END = "the study ran to its end"
 
-_KINDS = ("protocol", "roster", "approval", "members", "round", "void", "result", "finish")
+_KINDS = ("protocol", "roster", "approval", "members", "round", "evaluation", "void", "result", "finish")
 _STATEMENTS = ("conformance", "audit")
 
 
@@ -105,20 +105,28 @@ def _chain(case: Case) -> Finding:
 
 def _everybody(case: Case) -> Finding:
     """A site of which an attempt says nothing may have been asked in it."""
-    for one in case.attempts:
-        expected = set(case.roster_at(one.line).site_names) - case.left_at(one.line)
+    for one in case.releases:
+        expected = set(sites_at(case, one)) - case.left_at(one.line)
         if missing := expected - one.sites.keys():
             found = f"nothing of {', '.join(sorted(missing))}"
             return refuted(_EVERYBODY, expected="asked, refused or missing", found=found, where=one.where)
-    return confirmed(_EVERYBODY, found=f"{len(case.attempts)} attempts")
+    return confirmed(_EVERYBODY, found=f"{len(case.releases)} attempts")
+
+
+def sites_at(case: Case, one: Attempt) -> tuple[str, ...]:
+    """The sites that an attempt is about: without the external ones, but in the evaluation."""
+    names = case.roster_at(one.line).site_names
+    return names if case.protocol.evaluates(one.round) else training_sites(case.protocol, names)
 
 
 def _quorum(case: Case) -> Finding:
-    for one in case.attempts:
-        roster = case.roster_at(one.line)
-        quorum = quorum_of(case.protocol, len(roster.site_names))
-        if strange := one.sites.keys() - set(roster.site_names):
-            return refuted(_QUORUM, expected="sites of the roster", found=min(strange), where=one.where)
+    for one in case.releases:
+        names = sites_at(case, one)
+        quorum = quorum_of(case.protocol, len(names))
+        if strange := one.sites.keys() - set(names):
+            return refuted(
+                _QUORUM, expected="sites of the roster that train", found=min(strange), where=one.where
+            )
         part = one.members or one.contributors
         part = tuple(site for site in part if site not in case.left_at(one.line))
         if one.counted and len(part) < quorum:
@@ -128,14 +136,15 @@ def _quorum(case: Case) -> Finding:
         if one.counted and one.members and set(one.members) != set(one.contributors):
             found = f"receipts of {', '.join(one.contributors) or 'nobody'}"
             return refuted(_QUORUM, expected="a receipt of each member", found=found, where=one.where)
-    return confirmed(_QUORUM, found=f"quorum {quorum_of(case.protocol, len(case.roster.site_names))}")
+    training = training_sites(case.protocol, case.roster.site_names)
+    return confirmed(_QUORUM, found=f"quorum {quorum_of(case.protocol, len(training))}")
 
 
 def _end(case: Case) -> Finding:
     wanted = case.protocol.federation.rounds
     rounds = sum(one.counted for one in case.attempts)
     ends = case.of_kind("result") + case.of_kind("finish")
-    after = [one.where for one in case.attempts if ends and one.line > ends[0].seq + 1]
+    after = [one.where for one in case.releases if ends and one.line > ends[0].seq + 1]
     if (
         rounds != wanted
         or not case.of_kind("finish")

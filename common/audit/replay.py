@@ -10,14 +10,13 @@ model of that round is taken if it is the same within rounding.
 Assumes the rule of `common.learning.study`: an error there would be repeated here.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wardround.common.audit.archived import archived_reply, archived_sum, is_archived
 from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import ARCHIVE, MODEL, RESULTS
 from wardround.common.audit.lines import Attempt
@@ -25,7 +24,6 @@ from wardround.common.audit.modelcheck import released_parameters
 from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
 from wardround.common.errors import StudyError, TrustError, WardroundError
 from wardround.common.formats import digest
-from wardround.common.learning.exchange import UPDATE, unpack_update
 from wardround.common.learning.firstmodel import initial
 from wardround.common.learning.parameters import (
     Parameters,
@@ -37,10 +35,6 @@ from wardround.common.learning.parameters import (
 )
 from wardround.common.learning.study import Progress, Study, summed_values
 from wardround.common.privacy.jointnoise import opened_sum
-from wardround.common.trust.envelope import open_envelope
-from wardround.common.trust.sumroster import SumContext
-from wardround.common.trust.sumround import recompute_sum
-from wardround.common.trust.sumwire import unpack_messages
 
 _FIRST: Final = "the first round started from the public first model"
 _RESULTS: Final = "the model of each round is recomputed from what the sites sent"
@@ -99,7 +93,7 @@ def _rounds(case: Case, progress: Progress) -> Generator[Finding, None, Progress
         yield not_checkable(_RESULTS, why="nothing is archived without a privacy mechanism")
         return None
     counted = [one for one in case.attempts if one.counted]
-    missing = [one for one in counted if not _archived(case, one)]
+    missing = [one for one in counted if not is_archived(case, one)]
     if len(missing) == len(counted):
         yield not_checkable(_RESULTS, why="there is no archive of what the sites sent")
         return None
@@ -118,11 +112,6 @@ def _rounds(case: Case, progress: Progress) -> Generator[Finding, None, Progress
     return progress
 
 
-def _archived(case: Case, one: Attempt) -> bool:
-    """Whether anything of an attempt is there; a part of it must then be whole."""
-    return bool(case.evidence.below(_place(one)))
-
-
 def _step(case: Case, progress: Progress, one: Attempt) -> Progress:
     """Replay one round.
 
@@ -132,90 +121,21 @@ def _step(case: Case, progress: Progress, one: Attempt) -> Progress:
     study = Study(case.protocol, case.roster_at(one.line).site_names, progress)
     if case.protocol.joint:
         total = opened_sum(
-            case.protocol.privacy, _sum(case, progress.parameters, one), sites=len(one.members)
+            case.protocol.privacy,
+            archived_sum(case, one, summed_values(case.protocol, progress.parameters, one.round)),
+            sites=len(one.members),
         )
         study.advance_by_sum(total, one.members)
     else:
         left = case.left_at(one.line)
         present = [site for site in one.contributors if site not in left]
-        study.close({site: _update(case, progress.parameters, one, site) for site in present})
+        study.close(
+            {site: check_update(archived_reply(case, one, site), progress.parameters) for site in present}
+        )
     found = parameters_digest(study.progress.parameters)
     if found != one.result_model:
         return _archived_model(case, study.progress, one, found)
     return study.progress
-
-
-def _update(case: Case, base: Parameters, one: Attempt, site: str) -> Parameters:
-    word = one.sites[site]
-    reply = _message(case, one, f"{word.reply}.envelope", sha256=word.reply)
-    envelope = open_envelope(reply, case.roster_at(one.line), kind=UPDATE, **_bound(case, one, site))
-    if envelope.body_digest != word.body:
-        raise TrustError(f"the archived reply of {site!r} has another body than the log names")
-    receipt, update = unpack_update(envelope.body)
-    if receipt.event != word.event:
-        raise TrustError(f"the archived reply of {site!r} charges another event than the log shows")
-    return check_update(update, base)
-
-
-def _sum(case: Case, base: Parameters, one: Attempt) -> NDArray[np.uint32]:
-    roster = case.roster_at(one.line)
-    context = SumContext(
-        study=case.protocol.study.name,
-        protocol_digest=case.protocol.digest,
-        run=case.run,
-        round=one.round,
-        attempt=one.attempt,
-        base_model=one.base_model,
-        coordinator=roster.coordinator,
-    )
-    total = recompute_sum(
-        context,
-        keys=roster,
-        length=summed_values(case.protocol, base, one.round),
-        readies=_messages(case, one, "roster"),
-        agreements=_messages(case, one, "agreements"),
-        uploads=(
-            (site, _message(case, one, f"{one.sites[site].reply}.envelope", sha256=one.sites[site].reply))
-            for site in one.members
-        ),
-    )
-    if digest(total.tobytes()) != one.sum:
-        raise TrustError("the archived uploads add up to another sum than the log names")
-    return total
-
-
-def _bound(case: Case, one: Attempt, site: str) -> Mapping[str, str | int]:
-    return {
-        "study": case.protocol.study.name,
-        "protocol_digest": case.protocol.digest,
-        "run": case.run,
-        "round": one.round,
-        "attempt": one.attempt,
-        "sender": site,
-        "receiver": case.roster.coordinator,
-        "base_model": one.base_model,
-    }
-
-
-def _place(one: Attempt) -> str:
-    return f"{ARCHIVE}/{one.round}-{one.attempt}"
-
-
-def _message(case: Case, one: Attempt, name: str, *, sha256: str = "") -> bytes:
-    path = str(PurePosixPath(_place(one)) / name)
-    data = case.evidence.read(path)
-    if data is None:
-        raise TrustError(f"expected {path} in the archive, found none")
-    if sha256 and digest(data) != sha256:
-        raise TrustError(f"{path} has another content than its name says")
-    return data
-
-
-def _messages(case: Case, one: Attempt, name: str) -> list[bytes]:
-    messages, rest = unpack_messages(_message(case, one, f"{name}.messages"))
-    if rest:
-        raise TrustError(f"{name}.messages holds more than messages")
-    return messages
 
 
 def _archived_model(case: Case, computed: Progress, one: Attempt, found: str) -> Progress:

@@ -20,7 +20,7 @@ from wardround.common.audit.verdicts import Finding, attested, confirmed, not_ch
 from wardround.common.checks import not_negative
 from wardround.common.errors import StorageError, TrustError, UsageError, WardroundError
 from wardround.common.formats import check_header
-from wardround.common.learning.study import quorum_of
+from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.privacy.coalitions import observers
 from wardround.common.privacy.events import DpEvent, times
 from wardround.common.trust.sealed import read_json
@@ -187,7 +187,7 @@ def _range(least: float, most: float) -> str:
 def _epsilons(case: Case, releases: float) -> Mapping[str, float]:
     if math.isinf(releases):
         return {}
-    fewest = quorum_of(case.protocol, len(case.roster.site_names))
+    fewest = quorum_of(case.protocol, len(training_sites(case.protocol, case.roster.site_names)))
     return epsilons(case.protocol.event(), int(releases), case.protocol.privacy.delta, fewest)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from wardround.common.audit.case import Case
+from wardround.common.audit.case import ENDINGS, Case
 from wardround.common.audit.evidence import LOG, WITNESS
 from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
 from wardround.common.errors import TrustError, WardroundError
-from wardround.common.learning.study import quorum_of
+from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.trust.checkpoint import SignedCheckpoint, origin, verify
 from wardround.common.trust.checkpointfile import CHECKPOINTS, COSIGNATURES, merged, read_line
 from wardround.common.trust.identity import PublicKey
@@ -156,8 +156,8 @@ def _notes(case: Case, name: str, parties: Collection[PublicKey]) -> Iterator[Si
 
 
 def _quorum(case: Case, covered: Covered) -> Finding:
-    quorum = quorum_of(case.protocol, len(case.roster.site_names))
-    needed = max((e.seq + 1 for e in case.entries if e.kind in ("round", "void", "result")), default=1)
+    quorum = quorum_of(case.protocol, len(training_sites(case.protocol, case.roster.site_names)))
+    needed = max((e.seq + 1 for e in case.entries if e.kind in (*ENDINGS, "void", "result")), default=1)
     sizes = sorted(covered.sites.values(), reverse=True)
     most = sizes[quorum - 1] if len(sizes) >= quorum else 0
     cosigners = sorted(site for site, size in covered.sites.items() if size >= needed)

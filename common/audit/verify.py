@@ -11,6 +11,7 @@ from typing import Final
 
 from wardround.common.audit.approvals import check_approvals
 from wardround.common.audit.case import Case, open_case
+from wardround.common.audit.evaluation import check_evaluation
 from wardround.common.audit.evidence import LOG, Evidence, gather
 from wardround.common.audit.keys import OwnKeys, read_keys
 from wardround.common.audit.ledgers import check_ledgers
@@ -32,6 +33,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("the log was shown to everybody alike", check_tree),
     ("the sites' own words are in the log", check_words),
     ("the models follow from what was sent", check_models),
+    ("the evaluation is of the released model, and costs what is stated", check_evaluation),
     ("the stated privacy is that of the releases", check_spending),
     ("the ledgers and the log agree", check_ledgers),
 )

@@ -46,7 +46,7 @@ def check_words(case: Case) -> Iterator[Finding]:
 
 def _own(case: Case) -> Iterator[Finding]:
     unsigned, signed = 0, Counter[str]()
-    for attempt in case.attempts:
+    for attempt in case.releases:
         for site, word in attempt.sites.items():
             if not word.charged:
                 continue
@@ -108,13 +108,13 @@ def receipt_digest(word: SiteWord) -> str:
 
 
 def _terms(case: Case) -> Finding:
-    agreed = case.protocol.event()
-    for attempt in case.attempts:
+    for attempt in case.releases:
+        agreed = case.protocol.event_of(attempt.round)
         for site, word in attempt.sites.items():
             if word.event is not None and word.event != agreed:
                 where = f"{attempt.where}, {site}"
                 return refuted(_TERMS, expected=shown(agreed), found=shown(word.event), where=where)
-    return confirmed(_TERMS, found=f"{shown(agreed)} in each release")
+    return confirmed(_TERMS, found=f"{shown(case.protocol.event())} in each release of training")
 
 
 def shown(event: DpEvent) -> str:
@@ -129,7 +129,7 @@ def shown(event: DpEvent) -> str:
 
 def _ledgers(case: Case) -> Iterator[Finding]:
     heads: dict[str, dict[int, str]] = defaultdict(dict)
-    for attempt in case.attempts:
+    for attempt in case.releases:
         for site, word in attempt.sites.items():
             if word.ledger is None:
                 continue

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.errors import UsageError
+from wardround.common.study.evaluation import PROBABILITY_EDGES
 
 Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -84,10 +85,7 @@ class Bins:
 
 
 PROBABILITY: Final = Bins(
-    edges=(0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85),
-    low=0.0,
-    high=1.0,
-    source="round numbers, closer together where rare outcomes are decided about",
+    edges=PROBABILITY_EDGES, low=0.0, high=1.0, source="round numbers; see `common.study.evaluation`"
 )
 """Eight bins of probability. More bins carry more noise than they resolve: the variance of a noised AUC grows with
 their number."""

@@ -31,14 +31,20 @@ def predict(protocol: StudyProtocol, parameters: Parameters, rows: PatientRows) 
         UsageError: The parameters do not belong to this protocol and width.
         StudyError: The model gives something that is not a number.
     """
-    module = scoring_module(protocol, parameters, rows.inputs.shape[1])
-    per_row = _interpreted(_outputs(module, rows.inputs), protocol.outcome)
-    if not np.isfinite(per_row).all():
+    made = unchecked(protocol, parameters, rows)
+    if not np.isfinite(made).all():
         raise StudyError(
             "the model gives predictions that are not finite",
             advice="training diverged: lower the learning rate, or scale the features publicly",
         )
-    return _per_patient(per_row, rows)
+    return made
+
+
+def unchecked(protocol: StudyProtocol, parameters: Parameters, rows: PatientRows) -> NDArray[np.float64]:
+    """As `predict`, and whatever a model gives, finite or not: to refuse would tell something of the patients."""
+    module = scoring_module(protocol, parameters, rows.inputs.shape[1])
+    with np.errstate(all="ignore"):
+        return _per_patient(_interpreted(_outputs(module, rows.inputs), protocol.outcome), rows)
 
 
 def scores(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wardround.common.errors import StudyError, TrustError
 from wardround.common.learning.aggregation import combine
+from wardround.common.learning.evaluated import Evaluated
 from wardround.common.learning.oneshot import noise_ridge, solve
 from wardround.common.learning.optimisers import ServerState, Vector, server_step, with_tail
 from wardround.common.learning.parameters import (
@@ -37,12 +38,14 @@ class Progress:
         attempts: Void attempts of the open round.
         parameters: The model that the open round starts from.
         state: Memory of the server's optimiser.
+        evaluation: The noised table of held-out patients; None before it is there.
     """
 
     rounds: int = 0
     attempts: int = 0
     parameters: Parameters
     state: ServerState = field(default_factory=ServerState)
+    evaluation: Evaluated | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +65,46 @@ class Study:
         protocol: The public terms.
         sites: Names of the roster's sites, in the order in which updates are combined.
         progress: Where to start: the initial model, or a checkpoint.
+
+    Attributes:
+        everyone: All sites of the roster, external ones too.
     """
 
     def __init__(self, protocol: StudyProtocol, sites: tuple[str, ...], progress: Progress) -> None:
         self.protocol = protocol
-        self.sites = sites
+        self.everyone = sites
         self.progress = progress
-        self._weights = protocol.federation.weights(sites)
-        self.quorum = quorum_of(protocol, len(sites))
+        training = self.sites_at(1)
+        self._weights = protocol.federation.weights(training)
+        self._quorums = quorum_of(protocol, len(training)), quorum_of(protocol, len(sites))
 
     @property
     def complete(self) -> bool:
-        """Whether every round of the protocol is done."""
-        return self.progress.rounds >= self.protocol.federation.rounds
+        """Whether every round of the protocol is done, and the evaluation if there is one."""
+        evaluated = self.protocol.evaluation is None or self.progress.evaluation is not None
+        return self.progress.rounds >= self.protocol.federation.rounds and evaluated
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether the next task is the evaluation."""
+        return self.protocol.evaluates(self.progress.rounds + 1)
+
+    def sites_at(self, round_: int) -> tuple[str, ...]:
+        """The sites of a round: without the external ones, but in the evaluation."""
+        if self.protocol.evaluates(round_):
+            return self.everyone
+        return training_sites(self.protocol, self.everyone)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of the open round."""
+        return self.sites_at(self.progress.rounds + 1)
+
+    @property
+    def quorum(self) -> int:
+        """Sites without which an attempt of the open round is void."""
+        training, evaluation = self._quorums
+        return evaluation if self.evaluating else training
 
     def task(self) -> RoundTask:
         """The task of the next attempt.
@@ -82,13 +112,13 @@ class Study:
         Raises:
             StudyError: All attempts of the open round are used up.
         """
-        allowed = self.protocol.federation.attempts
+        allowed = self.protocol.attempts_of(self.progress.rounds + 1)
         if self.progress.attempts >= allowed:
             raise StudyError(
                 f"round {self.progress.rounds + 1} stayed below its quorum of {self.quorum} in {allowed} attempts",
                 advice="see the study log for the sites that were missing or refused; answered attempts stay charged",
             )
-        base = self.progress.parameters
+        base = self.model if self.evaluating else self.progress.parameters
         return RoundTask(
             round=self.progress.rounds + 1,
             attempt=self.progress.attempts + 1,
@@ -107,6 +137,10 @@ class Study:
         if len(present) < self.quorum:
             self.void()
             return False
+        if self.evaluating:
+            tables = [to_vector(updates[name]).astype(np.float64) for name in present]
+            self.finish_evaluation(np.sum(tables, axis=0), present)
+            return True
         width = sum(array.size for array in self.progress.parameters.values())
         matrix = np.empty((len(present), width), np.float32)
         for row, name in zip(matrix, present, strict=True):
@@ -141,8 +175,11 @@ class Study:
         """End a round with an opened secure sum (d,) over `sites`, noise included.
 
         Of gradients: the mean over the public number of patients is one step downhill, with weight decay. Of
-        statistics: the model that they determine.
+        statistics: the model that they determine. Of held-out patients: the table, and the model stays.
         """
+        if self.evaluating:
+            self.finish_evaluation(total, sites)
+            return
         protocol, base = self.protocol, self.progress.parameters
         if protocol.sums_statistics(self.progress.rounds + 1):
             state = replace(self.progress.state, step=self.progress.state.step + 1)
@@ -151,6 +188,11 @@ class Study:
         patients = sum(protocol.reference_patients(site) for site in sites)
         downhill = total / patients + protocol.model.l2 * to_vector(_decaying(base))
         self.advance(-protocol.federation.learning_rate * downhill)
+
+    def finish_evaluation(self, table: Vector, sites: Sequence[str]) -> None:
+        """End the evaluation with the noised table of these sites."""
+        evaluated = Evaluated(table=table, sites=tuple(sites))
+        self.progress = replace(self.progress, attempts=0, evaluation=evaluated)
 
     def replace_model(self, model: Parameters, state: ServerState) -> None:
         """End a round with its model as it is."""
@@ -179,6 +221,8 @@ def solved(protocol: StudyProtocol, total: Vector, base: Parameters, *, sites: i
 
 def summed_values(protocol: StudyProtocol, base: Parameters, round_: int) -> int:
     """Values in the secure sum of a round; public."""
+    if protocol.evaluates(round_):
+        return protocol.table_cells
     if protocol.sums_statistics(round_):
         return size(protocol, input_width(base))
     return to_vector(base).size
@@ -193,6 +237,11 @@ def input_width(base: Parameters) -> int:
 def _decaying(base: Parameters) -> Parameters:
     """The weights, with zeros for intercepts and baseline hazards, which weight decay leaves alone."""
     return {name: array if array.ndim > 1 else np.zeros_like(array) for name, array in base.items()}
+
+
+def training_sites(protocol: StudyProtocol, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of a roster that train: all but the external ones."""
+    return tuple(name for name in names if name not in protocol.external_sites)
 
 
 def quorum_of(protocol: StudyProtocol, sites: int) -> int:

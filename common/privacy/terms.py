@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 
 from wardround.common.checks import in_range, not_negative, positive
 from wardround.common.errors import PrivacyError, ProtocolError
+from wardround.common.privacy.events import DpEvent, GaussianSteps, JointGaussianSteps, NonPrivate
 
 Mechanism = Literal["none", "site-noise", "joint-noise"]
 MECHANISMS: Final[tuple[Mechanism, ...]] = get_args(Mechanism)
@@ -86,4 +87,22 @@ class PrivacyTerms:
             raise PrivacyError(
                 f"expected sample_rate 1 under joint-noise, found {self.sample_rate:g}",
                 advice="no bound for a sampled integer noise is proven; the full batch costs nothing at these sizes",
+            )
+
+
+def event_under(privacy: PrivacyTerms, steps: int) -> DpEvent:
+    """What `steps` noisy sums of one release cost."""
+    match privacy.mechanism:
+        case "none":
+            return NonPrivate()
+        case "joint-noise":
+            return JointGaussianSteps(
+                noise_multiplier=privacy.noise_multiplier,
+                honest=privacy.honest_sites,
+                coordinates=LARGEST_SUM,
+                steps=1,
+            )
+        case "site-noise":
+            return GaussianSteps(
+                noise_multiplier=privacy.noise_multiplier, sample_rate=privacy.sample_rate, steps=steps
             )

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, cast, get_args, get_origin
 
 from wardround.common.errors import UsageError
 from wardround.common.study.decode import field_types
+from wardround.common.study.evaluation import EvaluationGroup
 from wardround.common.study.outcomes import OUTCOME_KINDS
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import SECTIONS
@@ -85,6 +86,8 @@ def keys() -> Iterator[Key]:
     for section in ("cohort", "inputs", "model", "federation", "fairness", "privacy"):
         yield from _keys(section, SECTIONS[section])
     yield from _keys("federation.sites", SiteTerms)
+    yield from _keys("evaluation", SECTIONS["evaluation"])
+    yield from _keys("evaluation.groups", EvaluationGroup)
     yield from _keys("features", Feature)
 
 

@@ -3,19 +3,20 @@
 A study is data, not code. Two protocols are the same study exactly if their digests are equal.
 """
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property
-from typing import Any, Final, cast
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from wardround.common.checks import not_negative
 from wardround.common.errors import PrivacyError, ProtocolError
 from wardround.common.formats import canonical, digest, header
-from wardround.common.privacy.events import DpEvent, GaussianSteps, JointGaussianSteps, NonPrivate
-from wardround.common.privacy.terms import LARGEST_SUM, PrivacyTerms
+from wardround.common.privacy.events import DpEvent
+from wardround.common.privacy.terms import PrivacyTerms, event_under
+from wardround.common.study.evaluation import EvaluationTerms, check_evaluation, table_privacy, table_shape
 from wardround.common.study.fairness import FairnessTerms
 from wardround.common.study.outcomes import Outcome, SurvivalOutcome, outcome_kind
 from wardround.common.study.schema import DRAFTED, Feature
+from wardround.common.study.signedterms import plain_fields
 from wardround.common.study.terms import (
     ROBUST,
     ROW_IS_PATIENT,
@@ -32,15 +33,6 @@ VERSION = 1
 DEEPEST_PRIVATE = 2
 """Hidden layers for which one patient's influence was measured to stay within C whatever weights are crafted."""
 
-_LATER: Final[Mapping[str, object]] = {
-    "honest_sites": 0,
-    "most_patients": 32768,
-    "average_last": 1,
-    "first_round": "gradients",
-    "fairness": FairnessTerms(),
-}
-"""Terms that version 1 gained after studies were signed, with the value that means what was done before."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class StudyProtocol:
@@ -56,6 +48,7 @@ class StudyProtocol:
         model: The model.
         federation: How rounds run and updates are combined.
         fairness: How training cares for groups of patients and for the hospital served worst.
+        evaluation: How the model is judged on held-out patients after the last round; None for not at all.
         seed: Only with mechanism `none`: makes a run repeatable. A private run takes its randomness from the
             operating system and cannot be repeated.
     """
@@ -69,6 +62,7 @@ class StudyProtocol:
     model: ModelTerms = field(default_factory=ModelTerms)
     federation: FederationTerms = field(default_factory=FederationTerms)
     fairness: FairnessTerms = field(default_factory=FairnessTerms)
+    evaluation: EvaluationTerms | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -97,6 +91,19 @@ class StudyProtocol:
             self._check_private()
         if self.joint:
             self._check_joint()
+        if self.evaluation is not None:
+            self._check_evaluation(self.evaluation)
+
+    def _check_evaluation(self, terms: EvaluationTerms) -> None:
+        if not self.private:
+            raise ProtocolError(
+                "evaluation: without a privacy mechanism a table would leave as it was counted",
+                advice="leave [evaluation] out: a simulation without privacy evaluates exactly",
+            )
+        check_evaluation(terms, self.outcome, self.cohort.subgroups, self.cohort.test_fraction)
+        both = {site.name for site in self.federation.sites} & set(terms.external_sites)
+        if both:
+            raise ProtocolError(f"evaluation: {', '.join(sorted(both))} cannot train and be external")
 
     def _check_first_round(self) -> None:
         if self.federation.first_round == "statistics" and self.privacy.mechanism != "joint-noise":
@@ -202,6 +209,26 @@ class StudyProtocol:
         """Whether a round sums second moments instead of gradients."""
         return self.federation.first_round == "statistics" and round_ == 1
 
+    def evaluates(self, round_: int) -> bool:
+        """Whether a round is the evaluation: the one after the last."""
+        return self.evaluation is not None and round_ == self.federation.rounds + 1
+
+    @property
+    def external_sites(self) -> frozenset[str]:
+        """Members that are evaluated and never train."""
+        return frozenset(self.evaluation.external_sites if self.evaluation else ())
+
+    @property
+    def table_cells(self) -> int:
+        """Numbers in the table of the evaluation; 0 without one."""
+        return math.prod(table_shape(self.evaluation, self.outcome)) if self.evaluation else 0
+
+    def attempts_of(self, round_: int) -> int:
+        """The most attempts of a round; 0 for one that the study does not have."""
+        if self.evaluation is not None and self.evaluates(round_):
+            return self.evaluation.attempts
+        return self.federation.attempts if 1 <= round_ <= self.federation.rounds else 0
+
     @property
     def outcome_columns(self) -> tuple[str, ...]:
         """The columns that hold the outcome."""
@@ -223,10 +250,10 @@ class StudyProtocol:
     def canonical_bytes(self) -> bytes:
         """The bytes that are signed: every term written out, defaults too, numbers as their shortest decimal.
 
-        Terms that came later (`_LATER`) are written only where they differ from what was done before they existed,
+        Terms that came later (`signedterms`) are written only where they differ from what was done before they existed,
         so that older studies keep their digest. A default that changes gives other bytes: it needs a new `VERSION`.
         """
-        terms: dict[str, object] = {"outcome_kind": outcome_kind(self.outcome), **_plain_fields(self)}
+        terms: dict[str, object] = {"outcome_kind": outcome_kind(self.outcome), **plain_fields(self)}
         return canonical({**header(FORMAT, VERSION), **terms})
 
     def reference_patients(self, site: str) -> int:
@@ -238,52 +265,31 @@ class StudyProtocol:
 
     def event(self) -> DpEvent:
         """What one release of one site costs."""
-        if not self.private:
-            return NonPrivate()
-        if self.joint:
-            return JointGaussianSteps(
-                noise_multiplier=self.privacy.noise_multiplier,
-                honest=self.privacy.honest_sites,
-                coordinates=LARGEST_SUM,
-                steps=1,
-            )
-        return GaussianSteps(
-            noise_multiplier=self.privacy.noise_multiplier,
-            sample_rate=self.privacy.sample_rate,
-            steps=self.federation.local_steps,
-        )
+        return event_under(self.privacy, self.federation.local_steps)
+
+    def privacy_of(self, round_: int) -> PrivacyTerms:
+        """How what leaves in a round is made private: an update of training, or the table of the evaluation."""
+        if self.evaluation is not None and self.evaluates(round_):
+            return table_privacy(self.evaluation, self.outcome, self.privacy)
+        return self.privacy
+
+    def event_of(self, round_: int) -> DpEvent:
+        """What one release of one site costs in a round."""
+        return event_under(self.privacy_of(round_), 1) if self.evaluates(round_) else self.event()
 
     def with_privacy(self, terms: PrivacyTerms) -> "StudyProtocol":
-        """The same study under other privacy terms: another protocol with another digest."""
-        seed = None if terms.mechanism != "none" else self.seed
-        if terms.mechanism == "joint-noise" or self.federation.first_round == "gradients":
-            return replace(self, privacy=terms, seed=seed)
+        """The same study under other privacy terms: another protocol with another digest.
+
+        Without a mechanism there is no private evaluation either.
+        """
+        private = terms.mechanism != "none"
+        federation = self.federation
+        if terms.mechanism != "joint-noise" and federation.first_round != "gradients":
+            federation = replace(federation, first_round="gradients")
         return replace(
-            self, privacy=terms, seed=seed, federation=replace(self.federation, first_round="gradients")
+            self,
+            privacy=terms,
+            seed=None if private else self.seed,
+            federation=federation,
+            evaluation=self.evaluation if private else None,
         )
-
-
-def _plain_fields(terms: object) -> dict[str, object]:
-    names = _field_names(cast("Hashable", type(terms)))
-    values = {name: getattr(terms, name) for name in names}
-    return {
-        name: _plain(value) for name, value in values.items() if name not in _LATER or value != _LATER[name]
-    }
-
-
-@cache
-def _field_names(cls: Hashable) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(cast("Any", cls)))
-
-
-def _plain(value: object) -> object:
-    match value:
-        case str() | None:
-            return value
-        # Equal terms must sign alike: 30 and 30.0, 0.0 and -0.0. An integer beyond 2^53 is kept exactly.
-        case int() | float():
-            return repr(float(value) + 0.0) if float(value) == value else str(value)
-        case tuple():
-            return [_plain(item) for item in value]
-        case _:
-            return _plain_fields(value)

@@ -25,6 +25,7 @@ from wardround.common.study.decode import (
     refuse_unknown,
     required,
 )
+from wardround.common.study.evaluation import EvaluationTerms
 from wardround.common.study.fairness import FairnessTerms
 from wardround.common.study.outcomes import OUTCOME_KINDS, Outcome
 from wardround.common.study.protocol import FORMAT, VERSION, StudyProtocol
@@ -42,6 +43,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "federation": FederationTerms,
     "fairness": FairnessTerms,
     "privacy": PrivacyTerms,
+    "evaluation": EvaluationTerms,
 }
 """The sections that are one table of terms each; `outcome` and `features` have their own shape."""
 

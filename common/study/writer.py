@@ -8,9 +8,9 @@ features are left out. Consecutive features with the same shared terms become on
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 from wardround.common.study.fairness import FairnessTerms
 from wardround.common.study.outcomes import outcome_kind
@@ -56,13 +56,17 @@ def _sections(protocol: StudyProtocol) -> Iterator[list[str]]:
     if protocol.fairness != FairnessTerms():
         yield ["[fairness]", *_terms(protocol.fairness)]
     yield ["[privacy]", *_terms(protocol.privacy)]
+    if protocol.evaluation is not None:
+        yield ["[evaluation]", *_terms(protocol.evaluation)]
+        for group in protocol.evaluation.groups:
+            yield ["[[evaluation.groups]]", *_chosen(group)]
 
 
 def _terms(section: Any) -> Iterator[str]:
-    """Every term that is not empty; the sites of a federation have entries of their own."""
+    """Every term that is not empty; sites of a federation and groups of an evaluation have entries of their own."""
     for each in fields(section):
         value = getattr(section, each.name)
-        left_out = each.name == "sites" or (value in ("", ()) and value == each.default)
+        left_out = _has_entries(each.type) or (value in ("", ()) and value == each.default)
         if not left_out:
             yield _line(each.name, _literal(value, float_term=_is_float(each.type)))
 
@@ -74,6 +78,10 @@ def _chosen(section: Any, *, leave_out: Iterable[str] = ()) -> Iterator[str]:
         default_is_missing = each.default is MISSING
         if each.name not in leave_out and (default_is_missing or value != each.default):
             yield _line(each.name, _literal(value, float_term=_is_float(each.type)))
+
+
+def _has_entries(annotation: object) -> bool:
+    return any(is_dataclass(each) for each in get_args(annotation))
 
 
 def _is_float(annotation: object) -> bool:

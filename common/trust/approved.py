@@ -28,8 +28,19 @@ _FIELDS: Final = frozenset(
     {"site", "study", "protocol", "roster", "roster_version", "by", "time", "event", "releases", "delta"}
     | {"ledger", "code", "package"}
 )
+_PRICE: Final = frozenset({"event", "releases", "delta", "ledger"})
 _BY: Final = ("person", "simulation")
 _PACKAGE: Final = re.compile(r"[0-9A-Za-z.+!-]{1,64}")  # PEP 440
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovedPrice:
+    """What a site set aside for the evaluation, beside what it set aside for training. Fields as in `ApprovedTerms`."""
+
+    event: DpEvent
+    releases: int
+    delta: float
+    ledger: tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +54,12 @@ class ApprovedTerms:
         roster_version: Version of the coordinator's list; 0 where lists have none.
         by: `person`, or `simulation`.
         time: UTC, when the ledger reserved.
-        event: Price of one release.
+        event: Price of one release of training; at an external site of the evaluation.
         releases: Reserved: rounds times attempts.
         delta: In (0, 1).
         ledger: Number, from 1, and digest of the entry that reserved.
         code, package: Digest and version of the installed code, as the site says.
+        evaluation: What was set aside for held-out patients, beside training; None without.
     """
 
     site: str
@@ -63,6 +75,7 @@ class ApprovedTerms:
     ledger: tuple[int, str]
     code: str
     package: str
+    evaluation: ApprovedPrice | None = None
 
 
 def read_approved(data: bytes, *, site: str, signer: PublicKey, where: str = "an approval") -> ApprovedTerms:
@@ -84,7 +97,7 @@ def read_approved(data: bytes, *, site: str, signer: PublicKey, where: str = "an
     if len(data) > LONGEST:
         raise TrustError(f"expected an approval of at most {LONGEST} bytes in {where}, found {len(data)}")
     said = read_statement(data, kind=APPROVAL, signer=signer, where=where).fields
-    exact_keys(dict(said), _FIELDS, where=where)
+    exact_keys(dict(said), _FIELDS | ({"evaluation"} & said.keys()), where=where)
     if said["site"] != site:
         raise TrustError(f"expected {site!r:.80} to approve in {where}, found another name")
 
@@ -108,6 +121,18 @@ def read_approved(data: bytes, *, site: str, signer: PublicKey, where: str = "an
         ledger=field("ledger", _entry),
         code=field("code", _digest),
         package=field("package", _package),
+        evaluation=field("evaluation", _price) if "evaluation" in said else None,
+    )
+
+
+def _price(value: object) -> ApprovedPrice:
+    if not isinstance(value, dict) or value.keys() != _PRICE:
+        return _refuse()
+    return ApprovedPrice(
+        event=_event(value["event"]),
+        releases=_count(value["releases"]),
+        delta=_delta(value["delta"]),
+        ledger=_entry(value["ledger"]),
     )
 
 

@@ -20,28 +20,22 @@ Assumes one owner of the folder, and a head file that is not backed up and resto
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from wardround.common.durable import exclusive, write_atomic
-from wardround.common.errors import StorageError, TrustError, UsageError
-from wardround.common.privacy.events import DpEvent, encode, times
+from wardround.common.durable import exclusive
+from wardround.common.errors import StorageError, UsageError
+from wardround.common.privacy.events import DpEvent, encode
 from wardround.common.trust.identity import SigningKey
-from wardround.common.trust.ledgercopy import read_ledger, replay
-from wardround.common.trust.ledgerfile import (
-    ASK,
-    LedgerFile,
-    check_head,
-    make_folder,
-    read_bytes,
-    read_head,
-    split,
-    verify,
-)
-from wardround.common.trust.ledgerline import Entry, write_entry
-from wardround.common.trust.ledgernames import Moment, attempt_of, of_log, of_run
-from wardround.common.trust.ledgerstate import PoolState
-from wardround.common.trust.signed import timestamp, utc_now
+from wardround.common.trust.ledgercopy import read_ledger
+from wardround.common.trust.ledgerfile import LedgerFile, make_folder
+from wardround.common.trust.ledgerline import Entry
+from wardround.common.trust.ledgernames import HELD_OUT, Moment, Pool, attempt_of, of_log, of_pool, of_run
+from wardround.common.trust.ledgeropen import load
+from wardround.common.trust.ledgerpools import Charge, falling_on
+from wardround.common.trust.ledgerstate import Account, PoolState
+from wardround.common.trust.signed import utc_now
 from wardround.common.trust.witness import Seen
 
 __all__ = ["LEDGER", "LOCK", "Ledger", "read_ledger"]
@@ -50,12 +44,33 @@ LEDGER = "ledger.jsonl"
 LOCK = "ledger.lock"
 
 
-class Ledger:
-    """An open ledger; see the module for the order of calls. Made by `Ledger.open`."""
+@dataclass(slots=True)
+class _Book:
+    """The open file, shared by the accounts in it; None once it is closed."""
 
-    def __init__(self, file: LedgerFile, state: PoolState) -> None:
-        self._file: LedgerFile | None = file
-        self._state = state
+    file: LedgerFile | None
+    state: PoolState
+
+
+class Ledger:
+    """An open ledger; see the module for the order of calls. Made by `Ledger.open`.
+
+    Attributes:
+        pool: Whose account this is: calls that name a study mean its part in this pool.
+    """
+
+    def __init__(self, book: _Book, pool: Pool = "training") -> None:
+        self._book = book
+        self._state = book.state
+        self.pool = pool
+
+    @property
+    def held_out(self) -> "Ledger":
+        """The account of the patients who are kept out of training, in the same ledger."""
+        return Ledger(self._book, HELD_OUT)
+
+    def _account(self, study: str, protocol_digest: str) -> Account | None:
+        return self._state.current.get((study, protocol_digest, self.pool))
 
     @classmethod
     @contextlib.contextmanager
@@ -88,11 +103,11 @@ class Ledger:
         for place in (folder, head_path.parent):
             make_folder(place)
         with exclusive(folder / LOCK):
-            ledger = _load(folder / LEDGER, key, head_path, pool, clock)
+            book = _Book(*load(folder / LEDGER, key, head_path, pool, clock))
             try:
-                yield ledger
+                yield cls(book)
             finally:
-                ledger._file = None
+                book.file = None
 
     @property
     def head(self) -> tuple[int, str]:
@@ -100,15 +115,18 @@ class Ledger:
         last = self._open_file().last
         return last.seq, last.hash
 
-    def reserve(self, study: str, protocol_digest: str, event: DpEvent, releases: int) -> Entry:
-        """Set aside `releases` times `event` (rounds x attempts) for a study.
+    def reserve(
+        self, study: str, protocol_digest: str, event: DpEvent, releases: int, *, held_out: float = 0.0
+    ) -> Entry:
+        """Set aside `releases` times `event` (rounds x attempts) for a study that holds out this share of patients.
 
         Raises:
             PrivacyError: Reserved with other terms, or finished before.
             StorageError: Not durable.
         """
-        payload = {"study": study, "protocol": protocol_digest, "event": encode(event), "releases": releases}
-        account = self._state.current.get((study, protocol_digest))
+        share = {"held_out": repr(float(held_out))} if held_out else {}
+        payload = self._named(study, protocol_digest) | {"event": encode(event), "releases": releases} | share
+        account = self._account(study, protocol_digest)
         same = account and not account.closed and account.reserved.payload == payload
         return self._record("reserve", payload, account.reserved if account and same else None)
 
@@ -122,9 +140,9 @@ class Ledger:
             TrustError: Not newer than the last attempt: a replay; or of another run.
             StorageError: Not durable; do not train.
         """
-        moment = attempt_of(study, protocol_digest, round_, attempt)
+        moment = self._moment(study, protocol_digest, round_, attempt)
         payload = moment | {"base_model": base_model} | of_run(run)
-        account = self._state.current.get((study, protocol_digest))
+        account = self._account(study, protocol_digest)
         done = account.charged_as(payload, (round_, attempt)) if account else None
         return self._record("spend", payload, done)
 
@@ -147,10 +165,9 @@ class Ledger:
             TrustError: Not the last attempt, or settled with other bytes.
             StorageError: Not durable; do not send.
         """
-        payload = (
-            attempt_of(study, protocol_digest, round_, attempt) | {"update": update_digest} | of_log(log)
-        )
-        account = self._state.current.get((study, protocol_digest))
+        moment = self._moment(study, protocol_digest, round_, attempt)
+        payload = moment | {"update": update_digest} | of_log(log)
+        account = self._account(study, protocol_digest)
         done = account.settles.get((round_, attempt)) if account else None
         return self._record("settle", payload, done if done and done.payload == payload else None)
 
@@ -162,9 +179,9 @@ class Ledger:
             TrustError: Not the last attempt, or settled.
             StorageError: Not durable.
         """
-        account = self._state.current.get((study, protocol_digest))
+        account = self._account(study, protocol_digest)
         done = account.returns.get((round_, attempt)) if account else None
-        return self._record("return", attempt_of(study, protocol_digest, round_, attempt), done)
+        return self._record("return", self._moment(study, protocol_digest, round_, attempt), done)
 
     def close_study(
         self, study: str, protocol_digest: str, *, run: str = "", log: Seen | None = None
@@ -178,8 +195,8 @@ class Ledger:
             TrustError: It is in another run.
             StorageError: Not durable.
         """
-        account = self._state.current.get((study, protocol_digest))
-        payload = {"study": study, "protocol": protocol_digest} | of_run(run) | of_log(log)
+        account = self._account(study, protocol_digest)
+        payload = self._named(study, protocol_digest) | of_run(run) | of_log(log)
         return self._record("close", payload, account.closed if account else None)
 
     def allow_again(self, study: str, protocol_digest: str) -> Entry:
@@ -192,7 +209,7 @@ class Ledger:
             PrivacyError: The study is not finished.
             StorageError: Not durable.
         """
-        return self._record("again", {"study": study, "protocol": protocol_digest}, None)
+        return self._record("again", self._named(study, protocol_digest), None)
 
     def check_run(self, study: str, protocol_digest: str, run: str) -> None:
         """Refuse a run that cannot be charged to the present reservation of a study.
@@ -200,40 +217,44 @@ class Ledger:
         Raises:
             TrustError: The reservation is bound to another run, or an earlier one was bound to this.
         """
-        self._state.check_run((study, protocol_digest), run)
+        self._state.check_run((study, protocol_digest, self.pool), run)
+
+    def charges(self) -> list[Charge]:
+        """What counts against caps, in both pools: finished studies as spent, open ones with all they reserved."""
+        return [account.charge(account.exposed) for account in self._state.accounts]
 
     def exposure(self) -> list[DpEvent]:
-        """Everything that counts against a cap: finished studies as spent, open ones with their whole reservation."""
-        return [event for account in self._state.accounts for event in times(account.event, account.exposed)]
+        """Everything that counts against a cap of this pool; see `charges` and `ledgerpools`."""
+        return falling_on(self.pool, self.charges())
 
     def spent(self, study: str | None = None) -> list[DpEvent]:
-        """What is charged so far, torn lines included: of one study (all its runs), or of all."""
+        """What is charged so far to this pool, torn lines included: of one study (all its runs), or of all."""
         accounts = (a for a in self._state.accounts if study in (None, a.reserved.payload["study"]))
-        return [event for account in accounts for event in times(account.event, account.charged)]
+        return falling_on(self.pool, [account.charge(account.charged) for account in accounts])
 
     def settled(self, study: str, protocol_digest: str, round_: int, attempt: int) -> str | None:
         """The digest of the bytes that an attempt released; None if none left."""
-        account = self._state.current.get((study, protocol_digest))
+        account = self._account(study, protocol_digest)
         entry = account.settles.get((round_, attempt)) if account else None
         return str(entry.payload["update"]) if entry else None
 
     def cosigned(self, study: str, protocol_digest: str) -> Mapping[str, Seen]:
         """Run of a study -> what the site cosigned last of its log, whichever reservation was charged for it."""
-        return {run: logs[-1] for run, logs in self._state.logs((study, protocol_digest)).items()}
+        return {run: logs[-1] for run, logs in self._state.logs(study, protocol_digest).items()}
 
     def last(self, study: str, protocol_digest: str) -> Moment | None:
         """(round, attempt) of the newest spend of a study; None before the first."""
-        account = self._state.current.get((study, protocol_digest))
+        account = self._account(study, protocol_digest)
         return account.last if account else None
 
     def unsettled(self, study: str, protocol_digest: str) -> Moment | None:
         """(round, attempt) of the newest spend, if it may still be settled: nothing of it left."""
-        account = self._state.current.get((study, protocol_digest))
+        account = self._account(study, protocol_digest)
         return account.unsettled if account else None
 
     def reservation(self, study: str, protocol_digest: str) -> Entry | None:
         """The entry that made the open reservation of a study; None where none is open."""
-        account = self._state.current.get((study, protocol_digest))
+        account = self._account(study, protocol_digest)
         return None if account is None or account.closed else account.reserved
 
     def has_open(self, study: str, protocol_digest: str) -> bool:
@@ -242,8 +263,14 @@ class Ledger:
 
     def has_finished(self, study: str, protocol_digest: str) -> bool:
         """Whether the study was reserved and closed, and not allowed again since."""
-        account = self._state.current.get((study, protocol_digest))
+        account = self._account(study, protocol_digest)
         return account is not None and account.closed is not None
+
+    def _named(self, study: str, protocol_digest: str) -> dict[str, object]:
+        return {"study": study, "protocol": protocol_digest} | of_pool(self.pool)
+
+    def _moment(self, study: str, protocol_digest: str, round_: int, attempt: int) -> dict[str, object]:
+        return attempt_of(study, protocol_digest, round_, attempt) | of_pool(self.pool)
 
     def _record(self, kind: str, payload: Mapping[str, object], existing: Entry | None) -> Entry:
         file = self._open_file()
@@ -255,45 +282,6 @@ class Ledger:
         return existing
 
     def _open_file(self) -> LedgerFile:
-        if self._file is None:
+        if self._book.file is None:
             raise StorageError("the ledger is closed", advice="use it inside `with Ledger.open(...)`")
-        return self._file
-
-
-def _load(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Callable[[], datetime]) -> Ledger:
-    data = read_bytes(path)
-    if data is None:
-        return _create(path, key, head_path, pool, clock)
-    lines, torn = split(data)
-    entries = verify(lines, key.public, str(path))
-    head = read_head(head_path, key.public)
-    check_head(entries, head, str(path))
-    state = replay(entries, pool, str(path))
-    if torn:
-        entry = write_entry(key, before=entries[-1], kind="torn", time=timestamp(clock()), payload={})
-        data = b"".join(line + b"\n" for line in [*lines, entry.line])
-        write_atomic(path, data, mode=0o600)
-        entries.append(entry)
-        state.apply(entry)
-    file = LedgerFile(
-        path=path,
-        head_path=head_path,
-        key=key,
-        clock=clock,
-        last=entries[-1],
-        size=len(data),
-        witnessed=head[0] if head else -1,
-    )
-    file.witness()
-    return Ledger(file, state)
-
-
-def _create(path: Path, key: SigningKey, head_path: Path, pool: str, clock: Callable[[], datetime]) -> Ledger:
-    if read_bytes(head_path) is not None:
-        raise TrustError(f"expected the ledger {path} that {head_path} names, found none", advice=ASK)
-    payload = {"pool": pool, "key": key.public.fingerprint}
-    entry = write_entry(key, before=None, kind="open", time=timestamp(clock()), payload=payload)
-    write_atomic(path, entry.line + b"\n", mode=0o600)
-    size = len(entry.line) + 1
-    file = LedgerFile(path=path, head_path=head_path, key=key, clock=clock, last=entry, size=size)
-    return Ledger(file, PoolState())  # nothing is charged yet: the witness begins with the next entry
+        return self._book.file

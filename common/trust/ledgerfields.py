@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from wardround.common.errors import TrustError, UsageError
+from wardround.common.trust.ledgernames import HELD_OUT
 from wardround.common.trust.signed import is_count, is_digest, is_run
 from wardround.common.trust.witness import Seen
 
@@ -16,9 +17,12 @@ _FIELDS = {
     "torn": frozenset(),
 }
 _OPTIONAL = {  # later in version 1: left out where unknown
-    "spend": frozenset({"run"}),
-    "settle": frozenset({"log"}),
-    "close": frozenset({"run", "log"}),
+    "reserve": frozenset({"pool", "held_out"}),
+    "spend": frozenset({"pool", "run"}),
+    "settle": frozenset({"pool", "log"}),
+    "return": frozenset({"pool"}),
+    "close": frozenset({"pool", "run", "log"}),
+    "again": frozenset({"pool"}),
 }
 
 
@@ -38,6 +42,18 @@ def check_fields(kind: str, payload: Mapping[str, object]) -> None:
     for name, value in payload.items():
         if not _fits(name, value):
             raise UsageError(f"the field {name} of a {kind} entry has the wrong type or range")
+
+
+def is_share(value: object) -> bool:
+    """Whether a field is the decimal text of a number above 0 and at most 1.
+
+    >>> is_share("0.25"), is_share("1.5"), is_share("nan"), is_share(0.25)
+    (True, False, False, False)
+    """
+    try:
+        return isinstance(value, str) and repr(float(value)) == value and 0 < float(value) <= 1
+    except ValueError:
+        return False
 
 
 def _is_seen(value: object) -> bool:
@@ -61,4 +77,8 @@ def _fits(name: str, value: object) -> bool:
             return isinstance(value, dict)
         case "log":
             return _is_seen(value)
+        case "pool":
+            return value == HELD_OUT
+        case "held_out":
+            return is_share(value)
     return is_count(value)

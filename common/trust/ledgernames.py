@@ -1,17 +1,33 @@
 """By what the entries of a ledger name a study, a run, an attempt and a log."""
 
 from collections.abc import Mapping
+from typing import Final, Literal
 
 from wardround.common.errors import UsageError
 from wardround.common.trust.witness import Seen
 
-StudyKey = tuple[str, str]  # name and protocol digest
+Pool = Literal["training", "held-out"]
+"""Which patients a charge is about: those of training, or those that are kept out of it and evaluate."""
+
+HELD_OUT: Final[Pool] = "held-out"
+
+StudyKey = tuple[str, str, Pool]  # name and protocol digest, and whose account
 Moment = tuple[int, int]  # round and attempt
 
 
 def key_of(payload: Mapping[str, object]) -> StudyKey:
-    """Name and protocol digest."""
-    return str(payload["study"]), str(payload["protocol"])
+    """Name, protocol digest, and pool."""
+    return str(payload["study"]), str(payload["protocol"]), pool_of(payload)
+
+
+def pool_of(payload: Mapping[str, object]) -> Pool:
+    """The pool that an entry is about; that of training where it names none."""
+    return HELD_OUT if payload.get("pool") == HELD_OUT else "training"
+
+
+def of_pool(pool: Pool) -> dict[str, object]:
+    """The field that names a pool other than that of training."""
+    return {"pool": pool} if pool == HELD_OUT else {}
 
 
 def attempt_of(study: str, protocol_digest: str, round_: int, attempt: int) -> dict[str, object]:

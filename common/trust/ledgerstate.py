@@ -20,7 +20,8 @@ from wardround.common.errors import PrivacyError, TrustError
 from wardround.common.privacy.events import DpEvent, NonPrivate, decode
 from wardround.common.trust.ledgerfields import check_fields
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.ledgernames import Moment, StudyKey, key_of, moment_of, run_of
+from wardround.common.trust.ledgernames import Moment, StudyKey, key_of, moment_of, pool_of, run_of
+from wardround.common.trust.ledgerpools import Charge
 from wardround.common.trust.witness import Seen
 
 
@@ -59,6 +60,12 @@ class Account:
     def exposed(self) -> int:
         """Releases that must be counted against a cap: while open, the whole reservation."""
         return self.charged if self.closed else max(self.releases, self.charged)
+
+    def charge(self, releases: int) -> Charge:
+        """So many of its releases, and on whom they fall."""
+        share = float(str(self.reserved.payload.get("held_out", "0")))
+        pool = pool_of(self.reserved.payload)
+        return Charge(pool=pool, share=share, event=self.event, releases=releases)
 
     @property
     def logs(self) -> tuple[Seen, ...]:
@@ -176,13 +183,15 @@ class PoolState:
         if any(one.ended for one in self._of_run(key, run) if one is not account):
             raise TrustError(f"run {run} of study {key[0]!r} ended at this site; an old message came again")
 
-    def logs(self, key: StudyKey) -> Mapping[str, tuple[Seen, ...]]:
-        """Run -> what was cosigned of its log, in order, under whichever reservations."""
+    def logs(self, study: str, protocol_digest: str) -> Mapping[str, tuple[Seen, ...]]:
+        """Run -> what was cosigned of its log, in order, under whichever reservations of either pool."""
         found: dict[str, tuple[Seen, ...]] = {}
         for account in self.accounts:
-            if key_of(account.reserved.payload) == key and account.run and account.logs:
+            named = key_of(account.reserved.payload)[:2] == (study, protocol_digest)
+            if named and account.run and account.logs:
                 found[account.run] = (*found.get(account.run, ()), *account.logs)
-        return found
+        # A log only grows, and both pools' charges cosign the same one.
+        return {run: tuple(sorted(logs, key=lambda seen: seen.size)) for run, logs in found.items()}
 
     def _of_run(self, key: StudyKey, run: str) -> list[Account]:
         """All reservations that were charged for a run; none for entries that name no run."""

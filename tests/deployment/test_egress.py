@@ -1,8 +1,9 @@
 """What leaves a hospital, captured before encryption over a whole private study with errors, on neighbouring cohorts.
 
-Two hospitals hold the same patients but one, and get the same messages. All that SuperNode and executor say is written
-down (`tapped`). It may differ in the noised numbers and in what `wire` lists as random or as the hospital's name, and
-in nothing else; and no value of the patient who is at one of them alone is ever in it (`markers`).
+Two hospitals hold the same patients but two, one who trains and one who is held out, and get the same messages. All
+that SuperNode and executor say is written down (`tapped`). It may differ in the noised numbers and in what `wire` lists
+as random or as the hospital's name, and in nothing else; and no value of the patients who are at one of them alone is
+ever in it (`markers`).
 """
 
 import difflib
@@ -19,6 +20,7 @@ from tests.deployment.promises import counted, moments
 from tests.deployment.scripted import Script
 from tests.deployment.wards import Ward, ward
 from tests.deployment.wire import Request, comparable, read_tape
+from tests.evaluating import evaluated
 from tests.flowerline import until
 from tests.runs import table
 
@@ -28,6 +30,7 @@ from wardround.client.policy import SitePolicy
 from wardround.common.flower.places import supernode_command
 from wardround.common.learning.exchange import EVERYONE, FINISH, NO_MODEL, ROLL_CALL, TASK
 from wardround.common.learning.parameters import parameters_digest, to_bytes
+from wardround.common.study.protocol import StudyProtocol
 
 SITES = ("north", "south")
 PATIENT = {
@@ -38,16 +41,32 @@ PATIENT = {
     "gene2": "1.6181",
     "months": "57.7216",
 }
+HELD_OUT = {
+    **PATIENT,
+    "patient": "918273648",
+    "age": "66.421",
+    "gene0": "1.4142",
+    "gene1": "-2.2361",
+    "gene2": "2.6458",
+    "months": "69.3147",
+}
+"""By the split of `north` this one is held out and evaluates."""
 PROGRAMS = ("supernode", "executor")
-SCRIPT = 12  # messages
-UPDATES = 4  # of the answers
+SCRIPT = 16  # messages
+UPDATES = 6  # of the answers
 
 
 def neighbours() -> pd.DataFrame:
-    """Two hospitals with the same rows; the second has one patient more, with values of its own."""
+    """Two hospitals with the same rows; the second has two patients more, with values of their own."""
     rows = table({"north": 60})
-    both = [rows, pd.concat([rows, rows.iloc[[0]].assign(**PATIENT)]).assign(hospital="south")]
+    more = [rows.iloc[[0]].assign(**one) for one in (PATIENT, HELD_OUT)]
+    both = [rows, pd.concat([rows, *more]).assign(hospital="south")]
     return pd.concat(both, ignore_index=True)
+
+
+def study() -> StudyProtocol:
+    """Three rounds, then the evaluation."""
+    return evaluated(counted("egress", rounds=3), epsilon=3.0)
 
 
 def script(one: Script) -> Iterator[bytes]:
@@ -64,6 +83,10 @@ def script(one: Script) -> Iterator[bytes]:
     yield one.task(1)  # replayed
     yield coordinator.seal("elsewhere", TASK, model, 2, 1, name)
     yield one.task(3)
+    yield one.task(4)  # the evaluation
+    yield one.task(4)
+    yield one.task(4, 3)  # beyond its attempts
+    yield one.task(5)
     yield coordinator.seal(one.site, FINISH, b"", 3, 0, NO_MODEL)
     yield one.task(3, 2)
 
@@ -94,7 +117,7 @@ def conducted(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Ward, dict[str, list[bytes | str]]]]:
     """The whole study at both hospitals, its processes ended, and what was answered."""
-    protocol = counted("egress", rounds=3)
+    protocol = study()
     with ward(tmp_path_factory.mktemp("ward"), protocol, neighbours()) as made:
         shutil.copy(made.folder("north") / SPLIT_KEY, made.folder("south") / SPLIT_KEY)
         made.agree(protocol)
@@ -123,7 +146,7 @@ def test_neighbouring_cohorts_send_the_same_bytes_but_for_the_noised_numbers(con
         assert listening[0] == listening[1]
         assert sum("push-messages" in str(one)[:60] for one in said[0]) == SCRIPT
     spent = [moments(made, site, "egress", "spend") for site in SITES]
-    assert spent[0] == spent[1] == [(1, 1), (2, 1), (3, 1)]
+    assert spent[0] == spent[1] == [(1, 1), (2, 1), (3, 1), (4, 1)]
 
 
 @pytest.mark.slow
@@ -152,10 +175,13 @@ def test_no_connection_goes_anywhere_but_to_the_coordinator_and_to_the_other_pro
 @pytest.mark.slow
 def test_no_value_of_the_patient_is_in_anything_that_left(conducted: Conducted) -> None:
     made, _ = conducted
-    protocol = counted("egress", rounds=3)
     planted = SitePolicy.load(made.folder("south") / "site.toml").table
-    wanted = marks(protocol, planted, PATIENT["patient"], "south")
-    assert len(wanted) > 500
+    wanted = {
+        f"{one['patient']} {name}": data
+        for one in (PATIENT, HELD_OUT)
+        for name, data in marks(study(), planted, one["patient"], "south").items()
+    }
+    assert len(wanted) > 1000
     whole = {data for site in SITES for program in PROGRAMS for data in pieces(*told(made, site, program))}
     assert any(b"ledger_seq" in data for data in whole)  # the tape holds what leaves
     text = b"\0".join(sorted(whole))
@@ -174,9 +200,12 @@ def pieces(requests: list[Request], ports: set[int]) -> Iterator[bytes]:
 def test_the_marks_are_found_where_they_are(conducted: Conducted) -> None:
     made, _ = conducted
     south = SitePolicy.load(made.folder("south") / "site.toml").table
-    wanted = marks(counted("egress", rounds=3), south, PATIENT["patient"], "south")
+    wanted = marks(study(), south, PATIENT["patient"], "south")
     table_of = {site: SitePolicy.load(made.folder(site) / "site.toml").table.read_bytes() for site in SITES}
     assert sum(data in table_of["south"] for data in wanted.values()) >= len(PATIENT)
     assert not any(data in table_of["north"] for data in wanted.values())
-    (frozen,) = made.folder("south").glob("approvals/*/cohort-*.npz")
-    assert wanted["all inputs"] in frozen.read_bytes()  # the patient trains
+    held_out, training = sorted(made.folder("south").glob("approvals/*/cohort-*.npz"))
+    assert wanted["all inputs"] in training.read_bytes()
+    other = marks(study(), south, HELD_OUT["patient"], "south")
+    assert other["all inputs"] in held_out.read_bytes()
+    assert other["all inputs"] not in training.read_bytes()

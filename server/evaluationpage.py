@@ -1,0 +1,103 @@
+"""The evaluation in a study's report, as Markdown: the study's own measure first, then everything else it released."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_VERDICTS: Final = {
+    "met": "met: the whole interval for the population is on the right side",
+    "not-met": "not met: the whole interval for the population is on the wrong side",
+    "unsure": "undecided: the interval for the population holds the threshold",
+    "withheld": "withheld: too few patients for so much noise",
+}
+_MEANING: Final = (
+    "Every number comes from one table of held-out patients that left the hospitals under noise. *These patients*: 95% "
+    "for what an exact count of the same patients would say; the price of privacy. *Population*: 95% for the patients "
+    "that they came from. *Withheld*: too few patients for the noise; nothing else decides about it."
+)
+_FEW: Final = (
+    "auc",
+    "c_index",
+    "brier",
+    "integrated_brier",
+    "accuracy",
+    "calibration_slope",
+    "calibration_in_the_large",
+)
+NAMES: Final = {
+    "auc": "AUC",
+    "c_index": "C-index",
+    "brier": "Brier score",
+    "integrated_brier": "integrated Brier score",
+    "accuracy": "accuracy at .5",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+    "calibration_in_the_large": "calibration in the large",
+    "expected_calibration_error": "expected calibration error",
+}
+"""Measures in words; thresholds and bins are named where they stand."""
+
+
+def evaluation_section(claim: Mapping[str, Any]) -> str:
+    """The section; equal claims give equal text."""
+    return "\n\n".join(
+        [_judged(claim["judgement"]), _MEANING, "\n".join(_table(claim)), "\n".join(_price(claim))]
+    )
+
+
+def name_of(measure: str) -> str:
+    """A measure in words.
+
+    >>> name_of("auc"), name_of("net_benefit_at_0.2"), name_of("observed_3")
+    ('AUC', 'net benefit at 0.2', 'observed share in bin 4')
+    """
+    if measure.startswith("observed_"):
+        return f"observed share in bin {int(measure.removeprefix('observed_')) + 1}"
+    return NAMES.get(measure, measure.replace("_", " "))
+
+
+def _judged(found: Mapping[str, Any]) -> str:
+    return (
+        f"Declared before anything was seen: {name_of(found['measure'])} ({_cell(found['subject'])}) "
+        f"{found['direction'].replace('-', ' ')} {found['threshold']:g}. **{_VERDICTS[found['verdict']]}.**"
+    )
+
+
+def _table(claim: Mapping[str, Any]) -> Iterator[str]:
+    yield "| question | patients | measure | estimate | these patients | population |"
+    yield "|---|---|---|---:|---|---|"
+    for row in claim["rows"]:
+        if row["measure"] in _FEW:
+            whom = f"{_cell(row['column'])}: {_cell(row['group'])}" if row["column"] else "all"
+            if row["value"] is None:
+                cells = "withheld | | "
+            else:
+                private = _interval(row["private_low"], row["private_high"])
+                cells = f"{row['value']:.3f} | {private} | {_interval(row['low'], row['high'])}"
+            yield f"| {_cell(row['subject'])} | {whom} | {name_of(row['measure'])} | {cells} |"
+
+
+def _price(claim: Mapping[str, Any]) -> Iterator[str]:
+    table = claim["table"]
+    most = max(claim["sites"], key=lambda site: site["asked"])
+    yield (
+        f"One table of {len(table['cells'])} cells over {len(table['hospitals'])} hospitals, noise of standard "
+        f"deviation {table['deviation']:.3g} in each. What it cost a held-out patient at most, at delta "
+        f"{claim['delta']:g}, and a training patient nothing:"
+    )
+    yield ""
+    yield "| who is curious | epsilon, at most |"
+    yield "|---|---:|"
+    for whom, value in most["epsilon"].items():
+        yield f"| {whom} | {'infinite' if value is None else f'{value:.4f}'} |"
+    yield ""
+    yield "All measures, net benefit and calibration by bin too, stand in `results.json` under `evaluation`."
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None or math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def _cell(text: str) -> str:
+    """Text of a party, which must not become markup."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!" else sign for sign in " ".join(text.split()))
