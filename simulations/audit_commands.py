@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 _Parsers = argparse._SubParsersAction
@@ -20,49 +21,63 @@ def extend(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
     _add_secagg(verbs)
 
 
+def _verb(
+    verbs: "_Parsers[argparse.ArgumentParser]",
+    run: Callable[[argparse.Namespace], int],
+    short: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    """A verb that is named like its function, with what all of them have."""
+    name = run.__name__.removeprefix("run_")
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=short, description=description)
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
 def _add_conform(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
-    conform = verbs.add_parser(
-        "conform",
-        help="does the installed code add the promised noise, on synthetic patients",
-        description="Drive the installed hospital with signed tasks on synthetic patients, and compare what leaves it "
+    conform = _verb(
+        verbs,
+        run_conform,
+        "does the installed code add the promised noise, on synthetic patients",
+        "Drive the installed hospital with signed tasks on synthetic patients, and compare what leaves it "
         "with what its protocols promise: noise, clipping, sampling, public constants, freshness, refusals. Speaks "
         "about this installation only. Exit code 1 if it does not conform.",
     )
     conform.add_argument("--only", nargs="+", default=[], metavar="STUDY", help="run only these studies")
     conform.add_argument("--out", type=Path, metavar="FILE", help="write the signed report here; needs --key")
     conform.add_argument("--key", type=Path, metavar="PEM", help="private key that signs the report")
-    conform.add_argument("--json", action="store_true", help="print the report as JSON")
-    conform.set_defaults(run=run_conform)
 
 
 def _add_canary(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
-    canary = verbs.add_parser(
-        "canary",
-        help="how much epsilon the installed mechanism really has",
-        description="Put canaries among a hospital's patients, let it answer as in a study, and bound epsilon from "
+    canary = _verb(
+        verbs,
+        run_canary,
+        "how much epsilon the installed mechanism really has",
+        "Put canaries among a hospital's patients, let it answer as in a study, and bound epsilon from "
         "below in four ways, each with the largest value that it could have. A bound below the claim is no proof of "
         "privacy. Exit code 1 if the claim is refuted.",
     )
     canary.add_argument(
         "--epsilon", type=float, required=True, metavar="E", help="the claim, for all steps together"
     )
-    canary.add_argument("--delta", type=float, default=1e-5, metavar="D", help="its delta (1e-5)")
-    canary.add_argument("--rate", type=float, default=0.1, metavar="Q", help="sample rate (0.1)")
-    canary.add_argument("--steps", type=int, default=200, metavar="T", help="steps (200)")
-    canary.add_argument("--canaries", type=int, default=1000, metavar="M", help="canaries (1000)")
-    canary.add_argument(
-        "--level", type=float, default=0.05, metavar="A", help="how often a bound may be wrong (0.05)"
-    )
-    canary.add_argument("--seed", type=int, default=0, help="of who is in; noise has no seed (0)")
-    canary.add_argument("--json", action="store_true", help="print it as JSON")
-    canary.set_defaults(run=run_canary)
+    for name, kind, default, letter, words in (
+        ("--delta", float, 1e-5, "D", "its delta (1e-5)"),
+        ("--rate", float, 0.1, "Q", "sample rate (0.1)"),
+        ("--steps", int, 200, "T", "steps (200)"),
+        ("--canaries", int, 1000, "M", "canaries (1000)"),
+        ("--level", float, 0.05, "A", "how often a bound may be wrong (0.05)"),
+        ("--seed", int, 0, "N", "of who is in; noise has no seed (0)"),
+    ):
+        canary.add_argument(name, type=kind, default=default, metavar=letter, help=words)
 
 
 def _add_attack(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
-    attack = verbs.add_parser(
-        "attack",
-        help="what a curious server sees of raw, of site-noise and of joint-noise updates",
-        description="Run attacks on updates of the installed trainer: span, inversion, trap, generator, membership. "
+    attack = _verb(
+        verbs,
+        run_attack,
+        "what a curious server sees of raw, of site-noise and of joint-noise updates",
+        "Run attacks on updates of the installed trainer: span, inversion, trap, generator, membership. "
         "On synthetic patients, or on a table of your own. An attack that fails is no proof of privacy.",
     )
     attack.add_argument(
@@ -70,27 +85,24 @@ def _add_attack(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
     )
     attack.add_argument("--table", type=Path, metavar="FILE", help="patients of your own; needs --study")
     attack.add_argument("--study", type=Path, metavar="STUDY", help="the study.toml that reads the table")
-    attack.add_argument("--patients", type=int, default=200, metavar="N", help="patients who train (200)")
-    attack.add_argument("--epsilon", type=float, default=8.0, metavar="E", help="of the private arms (8)")
-    attack.add_argument(
-        "--shadows", type=int, default=16, metavar="N", help="shadow models of LiRA, even (16)"
-    )
-    attack.add_argument("--seed", type=int, default=0, help="of everything but noise (0)")
-    attack.add_argument("--json", action="store_true", help="print it as JSON")
-    attack.set_defaults(run=run_attack)
+    for name, kind, default, letter, words in (
+        ("--patients", int, 200, "N", "patients who train (200)"),
+        ("--epsilon", float, 8.0, "E", "of the private arms (8)"),
+        ("--shadows", int, 16, "N", "shadow models of LiRA, even (16)"),
+        ("--seed", int, 0, "N", "of everything but noise (0)"),
+    ):
+        attack.add_argument(name, type=kind, default=default, metavar=letter, help=words)
 
 
 def _add_secagg(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
-    secagg = verbs.add_parser(
-        "secagg",
-        help="does the installed hospital follow a lying coordinator in a secure sum",
-        description="Put a coordinator that keeps no rule in front of the installed hospital: swapped keys, two "
-        "rosters, a short one, replays, inconsistent models, false dropouts. Then check one honest attempt from what "
-        "was sent. "
-        "Exit code 1 if the hospital goes along with anything.",
+    _verb(
+        verbs,
+        run_secagg,
+        "does the installed hospital follow a lying coordinator in a secure sum",
+        "Put a coordinator that keeps no rule in front of the installed hospital: swapped keys, two "
+        "rosters, a short one, replays, another run, inconsistent models, false dropouts. Then check one honest "
+        "attempt from what was sent. Exit code 1 if the hospital goes along with anything.",
     )
-    secagg.add_argument("--json", action="store_true", help="print it as JSON")
-    secagg.set_defaults(run=run_secagg)
 
 
 def run_conform(chosen: argparse.Namespace) -> int:
