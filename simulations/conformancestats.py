@@ -176,7 +176,7 @@ def twins_p(releases: Floats) -> float:
         np.fill_diagonal(products, 0.0)
         largest = max(largest, float(products.max()), -float(products.min()))
     law = stats.beta(0.5, (count - 2) / 2)
-    return min(1.0, float(law.sf(min(1.0, largest**2))) * size * (size - 1) / 2)
+    return float(min(1.0, law.sf(min(1.0, largest**2)) * size * (size - 1) / 2))
 
 
 def residues_p(steps: Counts, modulus: int) -> float:

@@ -53,14 +53,22 @@ class Ward:
         root: Everything stands below it.
         protocol: Any study of the table: the hospitals' policies allow all of its kind.
         frame: All hospitals' rows; a small table where it is not given.
+        log_port: Of the log service; 0 for none.
     """
 
-    def __init__(self, root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None) -> None:
+    def __init__(
+        self, root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None, *, log_port: int = 0
+    ) -> None:
         self.root, self.frame = root, table(PAIR) if frame is None else frame
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._simulated: dict[str, bytes] = {}
         self.server = ServerFile(
-            folder=root / "hub", name="hub", host="127.0.0.1", port=free_port(), listen="127.0.0.1"
+            folder=root / "hub",
+            name="hub",
+            host="127.0.0.1",
+            port=free_port(),
+            listen="127.0.0.1",
+            log_port=log_port,
         )
         create_server(self.server, now=datetime.now(UTC))
         self.sites: dict[str, RehearsedSite] = {}
@@ -286,9 +294,11 @@ class Ward:
 
 
 @contextlib.contextmanager
-def ward(root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None) -> Iterator[Ward]:
+def ward(
+    root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None, *, log_port: int = 0
+) -> Iterator[Ward]:
     """A ward without processes yet; nothing runs afterwards."""
-    made = Ward(root, protocol, frame)
+    made = Ward(root, protocol, frame, log_port=log_port)
     try:
         yield made
     finally:

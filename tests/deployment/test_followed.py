@@ -1,0 +1,65 @@
+"""A study of real processes, watched while it runs: through the log service of `server up`, by a witness's command."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tests.deployment.promises import counted
+from tests.deployment.wards import Ward, ward
+from tests.flowerline import free_port, until
+
+from wardround import cli
+from wardround.common.trust.checkpointfile import COSIGNATURES
+from wardround.common.trust.identity import SigningKey
+from wardround.common.trust.signed import utc_now
+from wardround.common.trust.words import spoken
+from wardround.server.coordinator import LOG
+from wardround.server.doctor import findings
+
+pytestmark = pytest.mark.slow
+NAME = "State Commissioner"
+ROUNDS = 10
+
+
+def let_in(made: Ward, folder: Path) -> None:
+    """A witness is let in by the two commands, as an auditor at another place."""
+    assert cli.main(["audit", "request", str(folder), "--name", NAME]) == 0
+    words = spoken(SigningKey.load(folder / "identity.pem").public.fingerprint)
+    given = ["server", "witness", str(made.server.folder), str(folder / "request.json")]
+    assert cli.main([*given, "--words", words, "--out", str(folder / "pass.json")]) == 0
+    (folder / "hub.pem").write_bytes(made.server.key().public.pem())
+
+
+def test_a_witness_sees_a_study_grow_and_cosigns_it_to_the_end(tmp_path: Path) -> None:
+    with ward(tmp_path / "ward", counted("first"), log_port=free_port()) as made:
+        folder = tmp_path / "witness"
+        let_in(made, folder)
+        made.up()
+        states = {one.check: one.state for one in findings(made.server.folder, now=utc_now)}
+        assert (states["port"], states["log port"]) == ("fine", "fine")
+
+        name = made.agree(counted("followed", rounds=ROUNDS, local_steps=200))
+        process = made.start(name)
+        made.at_round(name, 1)
+        words = ["audit", "witness", made.server.log_address, "--keys", str(folder / "hub.pem")]
+        witness = made.spawn("witness", [sys.executable, "-m", "wardround", *words, "--state", str(folder)])
+        copy = folder / name / "study-log.jsonl"
+        until(lambda: copy.exists() and b'"kind":"round"' in copy.read_bytes(), witness)
+        seen_live = process.poll() is None
+        made.finish(name, process)
+
+        log = (made.server.studies / name / "federation" / LOG).read_bytes()
+        until(lambda: copy.read_bytes() == log, witness)
+        fingerprint = SigningKey.load(folder / "identity.pem").public.fingerprint
+        cosigned = made.server.studies / name / "federation" / COSIGNATURES
+        until(lambda: f"{len(log.splitlines())}\\n" in last_of(cosigned, fingerprint), witness)
+        assert seen_live, "the study was over before the witness had read a round"
+        assert witness.poll() is None, made.said("witness")
+
+
+def last_of(path: Path, fingerprint: str) -> str:
+    """The newest note that a witness cosigned, as it stands in the file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    notes = [line for line in lines[1:] if fingerprint in json.loads(line).get("note", "")]
+    return notes[-1] if notes else ""
