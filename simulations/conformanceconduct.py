@@ -185,8 +185,9 @@ def _declined(exam: Examination) -> Check:
 
 
 def _refusals(exam: Examination) -> Check:
-    """A refusal says the same whatever its reason was; its reference is random."""
+    """A refusal says the same whatever its reason was; its reference is random: equal reasons have different ones."""
     wrong = sum(not _says_nothing(exam, site, reply) for site, reply in exam.grounds.refusals)
+    wrong += len(exam.grounds.refusals) - len({reply.envelope.body for _, reply in exam.grounds.refusals})
     claim = (
         "a refusal is one code and a reference, byte for byte, whatever the reason and whoever the patients"
     )
