@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from wardround.client.columncheck import column_findings, column_reports, name_warnings
+from wardround.client.fairnesscheck import group_findings
 from wardround.client.findings import CheckReport, Finding
 from wardround.client.leaks import leak_findings
 from wardround.client.outcomecheck import eligibility, outcome_findings, outcome_range_findings
@@ -106,4 +107,9 @@ def eligibility_of(protocol: StudyProtocol, patients: Patients, minimum: int | N
 
 def look_at(table: PreparedTable, patients: Patients) -> list[Finding]:
     """Warnings: leaks, constants, repeated columns, names that tell of a trap."""
-    return [*leak_findings(table, patients), *constant_findings(table), *name_warnings(table)]
+    return [
+        *leak_findings(table, patients),
+        *constant_findings(table),
+        *name_warnings(table),
+        *group_findings(table),
+    ]

@@ -121,9 +121,8 @@ class PatientClipper:
         norms = self._norms(layers, batch)
         weights = self._clipping_norm / norms.clamp(min=self._clipping_norm)
         if batch.weight is not None:
-            weights = weights * batch.weight.clamp(
-                max=1.0
-            )  # after clipping, and never longer: C still bounds it
+            # After clipping, and never longer: C still bounds it.
+            weights = weights * batch.weight.clamp(max=1.0)
         kept = norms <= _FLOAT32
         if batch.mask is not None:
             weights = (weights.unsqueeze(1) * _shares(batch.mask)).flatten()

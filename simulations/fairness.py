@@ -40,6 +40,12 @@ SEED: Final = 20260
 RESAMPLES: Final = 2000
 _STUDIES: Final = Path(__file__).parent / "studies"
 
+_READING: Final = (
+    "Read the *worst* rows first: the value for the hospital, and for the group, that is served worst, whichever that",
+    "is. Weights help a group that needs another model, and others pay for it. A worst-site objective can do little",
+    "where hospitals have about the same loss, and nothing for a group that every hospital has.",
+)
+
 Numbers = NDArray[np.float64]
 
 
@@ -191,9 +197,11 @@ def page(effects: Sequence[Effect]) -> str:
         "",
         "Each study is trained plainly, with public weights for a group of patients, and with a worst-site objective",
         "(`[fairness]` in `study.toml`); all are measured on the same held-out patients, without privacy. Brackets are",
-        "95% intervals of resampled patients, paired for differences. Settings were fixed before the first run.",
+        "95% intervals of resampled patients, paired for differences. Settings were fixed before the first run, but",
+        "for two mistakes of METABRIC's arms (`simulations/fairness_cases.py` names them).",
         "`python -m wardround.simulations.fairness --out docs/results --real ../shared/data` writes this page.",
     ]
+    lines += ["", *_READING]
     for study in dict.fromkeys(effect.study for effect in effects):
         rows = [effect for effect in effects if effect.study == study]
         lines += [

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.runs import private_study, study, table
 
+from wardround.client.checkup import check
 from wardround.client.clipping import PatientClipper, measured
 from wardround.client.cohort import cohorts_by_site
 from wardround.client.frozen import from_bytes, to_bytes
@@ -38,6 +39,13 @@ def test_each_patient_counts_by_the_weight_of_its_own_group() -> None:
     np.testing.assert_array_equal(rows.take(chosen).weight, rows.weight[chosen])
     np.testing.assert_array_equal(from_bytes(to_bytes(rows)).weight, rows.weight)
     assert rows_of(study())[0].weight is None
+
+
+def test_a_weighted_group_that_no_patient_has_is_named() -> None:
+    for group, codes in (("f", []), ("F", ["group-not-found"])):
+        terms = FairnessTerms(group_column="sex", groups=(group,), weights=(4.0,))
+        report = check(replace(study(), fairness=terms), table())
+        assert [one.code for one in report.findings if one.column == "sex"] == codes
 
 
 def test_a_weighted_step_is_that_of_patients_who_stand_there_several_times() -> None:
