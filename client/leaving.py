@@ -29,7 +29,7 @@ from wardround.common.trust.envelope import Header, seal
 from wardround.common.trust.identity import Roster, SigningKey
 from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.merkle import HASH_SIZE
-from wardround.common.trust.signed import timestamp, utc_now
+from wardround.common.trust.signed import day, utc_now
 from wardround.common.trust.sumroster import (
     AGREED,
     MASKED,
@@ -112,7 +112,7 @@ class _Scribe:
             kind=exchange.PRESENT,
             when="when the coordinator calls the roll",
             what="that this site is there, and its signed approval: study, members, price and delta, number, hash and "
-            "time of the ledger's reservation, digest and release of the installed code; how many lines of the study's "
+            "day of the ledger's reservation, digest and release of the installed code; how many lines of the study's "
             "log it signed last",
             most=self._sealed(exchange.PRESENT, self._approval(), log=answer(LONGEST_LEDGER)),
         )
@@ -257,7 +257,7 @@ class _Scribe:
         terms = self.protocol.federation
         price = {"event": encode(self.protocol.event()), "releases": terms.rounds * terms.attempts}
         reserved = Entry(
-            seq=LONGEST_LEDGER, prev=_ANY, kind="reserve", time=timestamp(utc_now()), payload=price, line=b""
+            seq=LONGEST_LEDGER, prev=_ANY, kind="reserve", time=day(utc_now()), payload=price, line=b""
         )
         # One and the same price for each: both have the length of the longer kind of event, the same in a study.
         parts_ = len(parts(self.protocol, self.site))

@@ -8,6 +8,7 @@ no number here was computed from a patient.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,15 @@ from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.ledgernames import HELD_OUT, Pool, key_of
 from wardround.common.trust.ledgerpools import Charge, falling_on
 from wardround.common.trust.ledgerstate import Account, PoolState
+from wardround.common.trust.signed import timestamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    """A kept reply: when it was written, UTC, and its bytes."""
+
+    time: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +54,8 @@ class LiveStudy:
         charged: Releases that were charged and stay so.
         reserved: Releases that were reserved.
         bytes_out: Bytes of all replies that left, about: each has the size of the last, up to a few digits.
-        last_release: When the newest reply was let go, UTC; empty if none was.
+        last_release: When the newest reply was let go, UTC; its day where the reply is not kept any more; empty if none
+            was.
         private: Whether releases are charged one by one; without privacy the first charge stands for all of them, and
             the ledger knows neither later rounds nor replies.
     """
@@ -98,20 +109,20 @@ def live_view(folder: Path) -> LiveView:
     return view_of(
         policy,
         entries,
-        sizes={digest: _last_size(folder / OUTBOX, digest) for digest in keys},
+        replies={digest: _last_reply(folder / OUTBOX, digest) for digest in keys},
         rounds={digest: _rounds(folder, digest) for digest in keys},
     )
 
 
 def view_of(
-    policy: SitePolicy, entries: Sequence[Entry], *, sizes: Mapping[str, int], rounds: Mapping[str, int]
+    policy: SitePolicy, entries: Sequence[Entry], *, replies: Mapping[str, _Reply], rounds: Mapping[str, int]
 ) -> LiveView:
     """What verified entries say.
 
     Args:
         policy: The site's limits.
         entries: The ledger, oldest first.
-        sizes: Protocol digest -> bytes of its last reply.
+        replies: Protocol digest -> its last reply.
         rounds: Protocol digest -> rounds of its protocol.
     """
     state = PoolState()
@@ -129,7 +140,7 @@ def view_of(
         budgets=_budgets(policy.caps, "training", policy.delta, spent, exposed),
         held_out=_budgets(policy.held_out_caps, HELD_OUT, policy.delta, spent, exposed) if evaluates else {},
         studies=tuple(
-            _study(one, sizes, rounds)
+            _study(one, replies, rounds)
             for one in state.accounts
             if one.charge(0).pool == "training" or key_of(one.reserved.payload)[1] not in trained
         ),
@@ -153,10 +164,11 @@ def _budgets(
     }
 
 
-def _study(account: Account, sizes: Mapping[str, int], rounds: Mapping[str, int]) -> LiveStudy:
+def _study(account: Account, replies: Mapping[str, _Reply], rounds: Mapping[str, int]) -> LiveStudy:
     name, digest, _ = key_of(account.reserved.payload)
     newest = account.last
     last = next(reversed(account.settles.values()), None)
+    reply = replies.get(digest, _Reply())
     return LiveStudy(
         name=name,
         digest=digest,
@@ -165,8 +177,8 @@ def _study(account: Account, sizes: Mapping[str, int], rounds: Mapping[str, int]
         rounds=rounds.get(digest, 0),
         charged=account.charged,
         reserved=account.releases,
-        bytes_out=len(account.settles) * sizes.get(digest, 0),
-        last_release=last.time if last else "",
+        bytes_out=len(account.settles) * reply.size,
+        last_release=_left(last, reply) if last else "",
         private=not isinstance(account.event, NonPrivate),
     )
 
@@ -207,15 +219,22 @@ def _words(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "infinite"
 
 
-def _last_size(outbox: Path, digest: str) -> int:
-    """Bytes of the newest kept reply of a study; 0 if none is kept."""
-    sizes = [0]
+def _last_reply(outbox: Path, digest: str) -> _Reply:
+    """The newest kept reply of a study, or none."""
+    found = _Reply()
     for path in outbox.glob(f"{digest[:16]}-*.reply"):
         try:
-            sizes.append(path.stat().st_size)
+            told = path.stat()
         except FileNotFoundError:  # a newer reply took its place
             continue
-    return max(sizes)
+        time = timestamp(datetime.fromtimestamp(told.st_mtime, UTC))
+        found = max(found, _Reply(time=time, size=told.st_size), key=lambda one: one.time)
+    return found
+
+
+def _left(settled: Entry, reply: _Reply) -> str:
+    """The ledger, which is handed to auditors, holds the day; the reply's file, which is not, the second."""
+    return reply.time if reply.time[:10] == settled.time[:10] else settled.time
 
 
 @lru_cache(maxsize=64)

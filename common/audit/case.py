@@ -136,14 +136,18 @@ def open_case(evidence: Evidence, keys: OwnKeys) -> Case:
     protocol = loads(evidence.need(STUDY).decode(errors="replace"), STUDY)
     if not data.endswith(b"\n"):
         raise TrustError(f"expected whole lines in {LOG}, found a torn last one")
-    coordinator = keys.ring(_named(data)).coordinator_key
+    coordinator = keys.rings({0: _named(data)})[0].coordinator_key
     entries = read_own_log(evidence.files[LOG], coordinator)
     named = {entry.seq + 1: roster_of(entry) for entry in entries if entry.kind == "roster"}
     if not named:
         raise TrustError(f"no line of {LOG} holds a roster that its coordinator signed")
-    rosters = {line: keys.ring(roster) for line, roster in named.items()}
     return Case(
-        evidence=evidence, keys=keys, protocol=protocol, entries=entries, named=named, rosters=rosters
+        evidence=evidence,
+        keys=keys,
+        protocol=protocol,
+        entries=entries,
+        named=named,
+        rosters=keys.rings(named),
     )
 
 

@@ -6,7 +6,7 @@ does not know means that the log lost an attempt.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -80,9 +80,11 @@ def check_ledgers(case: Case) -> Iterator[Finding]:
             yield refuted(_CHAIN, expected="a ledger of one of the sites", found=str(error), where=name)
             continue
         handed.add(ledger.site)
-        yield confirmed(_CHAIN, found=f"{len(ledger.entries)} entries", where=ledger.site)
+        key = case.roster.sites[ledger.site]
+        chain = confirmed(_CHAIN, found=f"{len(ledger.entries)} entries", where=ledger.site)
+        yield case.keys.vouched(chain, ledger.site, key)
         yield _agrees(case, ledger)
-        yield _witness(case, ledger)
+        yield case.keys.vouched(_witness(case, ledger), ledger.site, key)
         yield _lifetime(ledger, "training", case.protocol.privacy.delta)
         if ledger.spent(HELD_OUT):
             yield _lifetime(ledger, HELD_OUT, case.protocol.privacy.delta)
@@ -108,15 +110,15 @@ def open_ledger(evidence: Evidence, name: str, keys: Mapping[str, PublicKey]) ->
         StorageError: It cannot be read.
     """
     evidence.need(name)
-    ledger = ledger_at(evidence.files[name], keys)
+    ledger = ledger_at(evidence.files[name], keys.items())
     head = evidence.files.get(f"{name.removesuffix('.jsonl')}.head.json")
     if head is not None:
         check_head(list(ledger.entries), read_head(head, keys[ledger.site]), name)
     return replace(ledger, whole=head is not None)
 
 
-def ledger_at(path: Path, keys: Mapping[str, PublicKey]) -> OwnLedger:
-    """Verify a ledger alone. A copy says nothing about entries that came after it.
+def ledger_at(path: Path, keys: Iterable[tuple[str, PublicKey]]) -> OwnLedger:
+    """Verify a ledger alone, under that of the sites' keys that it names. A copy does not say what came after it.
 
     Raises:
         TrustError: It was changed, shortened, breaks a rule, or is nobody's of these.
@@ -124,7 +126,7 @@ def ledger_at(path: Path, keys: Mapping[str, PublicKey]) -> OwnLedger:
     """
     first, _, _ = (read_bytes(path) or b"").partition(b"\n")
     fingerprint = _key_in(first, path.name)
-    for site, key in keys.items():
+    for site, key in keys:
         if key.fingerprint == fingerprint:
             return OwnLedger(site=site, entries=read_ledger(path, key))
     raise TrustError(

@@ -56,7 +56,7 @@ def _roster(case: Case) -> Iterator[Finding]:
     data = case.evidence.read(ROSTER)
     if data is None:
         return
-    own = read_keys((case.evidence.files[ROSTER],)).keys
+    own = read_keys((case.evidence.files[ROSTER],)).newest
     last = case.said
     if own != {last.coordinator: last.coordinator_key, **last.sites}:
         yield refuted(_ROSTER, expected="the parties of the log", found="others", where=ROSTER)

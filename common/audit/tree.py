@@ -41,11 +41,13 @@ class Covered:
         notes: How many checkpoints there are.
         signed: Of how many the signatures were verified: the newest.
         sites: Site -> the largest size that it cosigned; absent where it cosigned none of these.
+        own: The same under keys that the auditor brought.
     """
 
     notes: int
     signed: int
     sites: Mapping[str, int]
+    own: Mapping[str, int]
 
 
 def check_tree(case: Case) -> Iterator[Finding]:
@@ -57,7 +59,8 @@ def check_tree(case: Case) -> Iterator[Finding]:
         return
     if covered.notes:
         found = f"{covered.notes} checkpoints; signatures of the newest {covered.signed}"
-        yield confirmed(_CONSISTENT, found=found)
+        consistent = confirmed(_CONSISTENT, found=found)
+        yield case.keys.vouched(consistent, case.roster.coordinator, case.roster.coordinator_key)
     yield _quorum(case, covered)
     yield from _remembered(case)
 
@@ -78,7 +81,8 @@ def _remembered(case: Case) -> Iterator[Finding]:
             expected = f"these {tree.size} lines or their beginning"
             yield refuted(_MEMORY, expected=expected, found=f"another log of {seen.size} lines", where=site)
         else:
-            yield confirmed(_MEMORY, found=f"{seen.size} lines", where=site)
+            same = confirmed(_MEMORY, found=f"{seen.size} lines", where=site)
+            yield case.keys.vouched(same, site, case.roster.sites[site])
 
 
 def _witness(case: Case, name: str) -> tuple[str, Seen]:
@@ -119,15 +123,29 @@ def cover(case: Case) -> Covered:
     # A cosignature that came alone, e.g. of a witness, has the coordinator's line beside it in the other file.
     whole = merged(notes).values()
     newest = sorted(whole, key=lambda note: -note.checkpoint.size)[:_NEWEST]
-    sites: dict[str, int] = {}
+    cosigned: dict[PublicKey, int] = {}
     for note in newest:
         for fingerprint in verify(
             note, origin=_origin(case), coordinator=case.roster.coordinator_key, cosigners=keys
         ):
-            site = next(name for key, name in keys.items() if key.fingerprint == fingerprint)
-            if site in case.roster.sites:  # whoever is not in the last roster has no vote
-                sites[site] = max(sites.get(site, 0), note.checkpoint.size)
-    return Covered(notes=len(whole), signed=len(newest), sites=sites)
+            key = next(key for key in keys if key.fingerprint == fingerprint)
+            cosigned[key] = max(cosigned.get(key, 0), note.checkpoint.size)
+    own = {key: size for key, size in cosigned.items() if case.keys.holds(keys[key], key)}
+    return Covered(
+        notes=len(whole),
+        signed=len(newest),
+        sites=_by_site(case, keys, cosigned),
+        own=_by_site(case, keys, own),
+    )
+
+
+def _by_site(case: Case, names: Mapping[PublicKey, str], sizes: Mapping[PublicKey, int]) -> Mapping[str, int]:
+    """The largest size of each site, under whichever of its keys; who is not in the last roster has no vote."""
+    found: dict[str, int] = {}
+    for key, size in sizes.items():
+        if names[key] in case.roster.sites:
+            found[names[key]] = max(found.get(names[key], 0), size)
+    return found
 
 
 def _check_root(note: SignedCheckpoint, tree: Tree) -> None:
@@ -165,7 +183,7 @@ def _quorum(case: Case, covered: Covered) -> Finding:
     if most < needed:
         found = f"{quorum} sites cosigned {most} lines; all {needed}: {names or 'nobody'}"
         return refuted(_QUORUM, expected=f"{quorum} sites over {needed} lines", found=found, where=LOG)
-    own = sum(site in case.keys.keys for site in cosigners)
+    own = sum(size >= needed for size in covered.own.values())
     if own < quorum:
         why = f"{needed} lines, by {names}; you brought the keys of {own} of them, a quorum is {quorum}"
         return not_checkable(_QUORUM, why=why)

@@ -87,7 +87,8 @@ def opened(evidence: Evidence, keys: OwnKeys) -> Case | Finding:
 
 
 def _findings(case: Case) -> Iterator[Finding]:
-    yield confirmed(_SIGNED, found=f"{len(case.entries)} lines", where=LOG)
+    signed = confirmed(_SIGNED, found=f"{len(case.entries)} lines", where=LOG)
+    yield case.keys.vouched(signed, case.roster.coordinator, case.roster.coordinator_key)
     yield from case.keys.judge(case.named)
     for claim, check in CHECKS:
         yield from guarded(claim, check, case)

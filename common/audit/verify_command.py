@@ -26,8 +26,8 @@ _EPSILON = (
 _REPORT = "Write one page for a data protection officer: what was claimed, what was checked, what cannot be checked."
 _RECOMPUTED = "the epsilon of the study can be recomputed from its log"
 _KEYS = (
-    "a key file of your own: a roster, or NAME.pem of one party; may be given more than once. Without it, who signed "
-    "is not checkable"
+    "a key file of your own: a roster, or NAME.pem of one party; may be given more than once, also for a party that "
+    "changed its key. Without it, who signed is not checkable"
 )
 
 
@@ -115,7 +115,8 @@ def _of_ledgers(arguments: argparse.Namespace, own: "OwnKeys") -> int:
     from wardround.common.audit.ledgers import ledger_at
 
     delta = arguments.delta or 1e-5
-    ledgers = [ledger_at(path, own.keys) for path in arguments.paths]
+    brought = [(name, key) for name, keys in own.keys.items() for key in keys]
+    ledgers = [ledger_at(path, brought) for path in arguments.paths]
     if arguments.json:
         print(json.dumps([_ledger_json(one, delta) for one in ledgers], indent=2))
     else:

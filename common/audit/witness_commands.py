@@ -168,7 +168,7 @@ class _Witness:
                 advice="wardround audit request DIR --name NAME makes the request that it answers",
             )
         self._held.enter_context(exclusive(self._folder / ".lock"))
-        self.keys = read_keys(tuple(self._arguments.keys)).keys
+        self.keys = read_keys(tuple(self._arguments.keys)).newest
         self.given = _own_pass(self._folder / PASS, self.keys)
         self.key = SigningKey.load(self._folder / IDENTITY)
         if self.key.public != self.given.witness.key:

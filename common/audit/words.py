@@ -45,7 +45,7 @@ def check_words(case: Case) -> Iterator[Finding]:
 
 
 def _own(case: Case) -> Iterator[Finding]:
-    unsigned, signed = 0, Counter[str]()
+    unsigned, signed = 0, Counter[tuple[str, PublicKey]]()
     for attempt in case.releases:
         for site, word in attempt.sites.items():
             if not word.charged:
@@ -53,7 +53,7 @@ def _own(case: Case) -> Iterator[Finding]:
             if not word.head:
                 unsigned += 1
                 continue
-            signed[site] += 1
+            signed[site, case.key_of(site, attempt.line)] += 1
             try:
                 _check_head(case, attempt, site, word)
             except TrustError as error:
@@ -66,13 +66,13 @@ def _own(case: Case) -> Iterator[Finding]:
         yield from _signed(case, signed)
 
 
-def _signed(case: Case, signed: Counter[str]) -> Iterator[Finding]:
+def _signed(case: Case, signed: Counter[tuple[str, PublicKey]]) -> Iterator[Finding]:
     """Only under a key that the auditor brought is a signature known to be the site's own."""
-    if own := sum(number for site, number in signed.items() if site in case.keys.keys):
+    if own := sum(number for (site, key), number in signed.items() if case.keys.holds(site, key)):
         yield confirmed(_OWN, found=f"{own} signed heads")
-    if others := sorted(signed.keys() - case.keys.keys.keys()):
-        number = sum(signed[site] for site in others)
-        why = f"{number} heads fit the keys that the bundle names; you brought none of {', '.join(others)}"
+    if others := {one: number for one, number in signed.items() if not case.keys.holds(*one)}:
+        names = ", ".join(sorted(f"{site} (key {key.short})" for site, key in others))
+        why = f"{sum(others.values())} heads fit keys that only the bundle names; you did not bring: {names}"
         yield not_checkable(_OWN, why=why)
     if not signed:
         yield not_checkable(_OWN, why="no site is said to have sent anything")

@@ -25,11 +25,11 @@ from wardround.common.trust.ledgerline import Entry, read_entry, write_entry
 from wardround.common.trust.signed import (
     HEAD_DOMAIN,
     bytes_of,
+    day,
     exact_keys,
     is_count,
     parse,
     text_of,
-    timestamp,
 )
 
 HEAD_FORMAT = "wardround-ledger-head"
@@ -72,9 +72,7 @@ class LedgerFile:
             StorageError: Nothing was added, or so much that only reopening can tell.
         """
         self._check_size()
-        entry = write_entry(
-            self.key, before=self.last, kind=kind, time=timestamp(self.clock()), payload=payload
-        )
+        entry = write_entry(self.key, before=self.last, kind=kind, time=day(self.clock()), payload=payload)
         append_line(self.path, entry.line)
         self.last = entry
         self.size += len(entry.line) + 1

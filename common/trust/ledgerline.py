@@ -1,9 +1,9 @@
 """One line of a site's ledger: a signed, numbered entry that names the line before it. Pure: bytes and values.
 
 A line is the canonical JSON of `seq` (from 0), `prev` (SHA-256 of the line before, without its newline; 64 zeros
-in the first), `kind`, `time` (UTC, the site's clock, for people only), `payload` and `signature`. The signature
-covers the canonical JSON of all other fields for the ledger domain (see `signed`). The first line also carries
-`format` and `version`. Numbers are integers or decimal strings.
+in the first), `kind`, `time` (the day in UTC by the site's clock, for people only), `payload` and `signature`. The
+signature covers the canonical JSON of all other fields for the ledger domain (see `signed`). The first line also
+carries `format` and `version`. Numbers are integers or decimal strings.
 
 Source: Schneier and Kelsey (1999), "Secure audit logs to support computer forensics".
 """
@@ -31,7 +31,8 @@ class Entry:
         seq: Its number, from 0.
         prev: SHA-256 of the line before.
         kind: What happened; the rules are in `ledgerstate`.
-        time: UTC by the site's clock. No rule depends on it.
+        time: The day in UTC by the site's clock: a ledger is handed over, and must not tell how long a site computed on
+            its patients. No rule depends on it.
         payload: The details of that kind.
         line: The exact bytes, without a newline.
     """

@@ -19,7 +19,7 @@ from wardround.common.trust.ledgerfile import (
 )
 from wardround.common.trust.ledgerline import write_entry
 from wardround.common.trust.ledgerstate import PoolState
-from wardround.common.trust.signed import timestamp
+from wardround.common.trust.signed import day
 
 
 def load(
@@ -40,7 +40,7 @@ def load(
     check_head(entries, head, str(path))
     state = replay(entries, pool, str(path))
     if torn:
-        entry = write_entry(key, before=entries[-1], kind="torn", time=timestamp(clock()), payload={})
+        entry = write_entry(key, before=entries[-1], kind="torn", time=day(clock()), payload={})
         data = b"".join(line + b"\n" for line in [*lines, entry.line])
         write_atomic(path, data, mode=0o600)
         entries.append(entry)
@@ -64,7 +64,7 @@ def _create(
     if read_bytes(head_path) is not None:
         raise TrustError(f"expected the ledger {path} that {head_path} names, found none", advice=ASK)
     payload = {"pool": pool, "key": key.public.fingerprint}
-    entry = write_entry(key, before=None, kind="open", time=timestamp(clock()), payload=payload)
+    entry = write_entry(key, before=None, kind="open", time=day(clock()), payload=payload)
     write_atomic(path, entry.line + b"\n", mode=0o600)
     size = len(entry.line) + 1
     file = LedgerFile(path=path, head_path=head_path, key=key, clock=clock, last=entry, size=size)

@@ -124,6 +124,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def day(moment: datetime) -> str:
+    """The day of a moment in UTC, in the form of `timestamp`: for what is handed over and must not say how long.
+
+    >>> day(datetime(2026, 11, 22, 8, 30, tzinfo=UTC))
+    '2026-11-22T00:00:00Z'
+    """
+    return timestamp(moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
+
+
 def timestamp(moment: datetime) -> str:
     """UTC with seconds, RFC 3339.
 

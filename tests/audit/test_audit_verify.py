@@ -17,7 +17,7 @@ from wardround.cli import main
 from wardround.common.audit.bundling import file_name
 from wardround.common.audit.keys import read_keys
 from wardround.common.audit.verdicts import Finding
-from wardround.common.errors import StorageError, TrustError, UsageError
+from wardround.common.errors import StorageError, TrustError
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.statement import APPROVAL, read_statement, sign_statement
 
@@ -154,9 +154,15 @@ def test_a_key_file_that_holds_no_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "north.pem").write_bytes(b"-----BEGIN PUBLIC KEY-----\nno\n-----END PUBLIC KEY-----\n")
     with pytest.raises(TrustError, match="Ed25519 public key"):
         read_keys((tmp_path / "north.pem",))
-    one, two = (key_files(tmp_path / place, {"east": SigningKey.generate()})[0] for place in ("a", "b"))
-    with pytest.raises(UsageError, match="another key"):
-        read_keys((one, two))
+
+
+def test_of_a_party_that_changed_its_key_both_may_be_brought(tmp_path: Path) -> None:
+    old, new = SigningKey.generate(), SigningKey.generate()
+    paths = [
+        key_files(tmp_path / place, {"east": key})[0] for place, key in (("a", old), ("b", new), ("c", old))
+    ]
+    assert read_keys((paths[0], paths[1])).keys == {"east": (old.public, new.public)}
+    assert read_keys(tuple(paths)).newest == {"east": old.public}
 
 
 def test_a_private_key_is_refused_and_not_read(tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def test_a_hospitals_own_memory_of_the_log_is_compared(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.mkdir()
     root = Tree(entry.line for entry in record().log(folder)).root(4).hex()
-    findings = judged(with_memory(4, root).hand_over(tmp_path / "bundle"))
+    (tmp_path / "north.pem").write_bytes(record().keys["north"].public.pem())
+    findings = judged(with_memory(4, root).hand_over(tmp_path / "bundle"), tmp_path / "north.pem")
     (found,) = (one for one in findings if one.claim == MEMORY and one.where == "north")
     assert (found.verdict, found.found) == ("confirmed", "4 lines")
     for size, other in ((4, "0" * 64), (5, root), (4000, root)):

@@ -1,5 +1,6 @@
 """The live view agrees with the account that is audited, and may be looked at while the site works."""
 
+import os
 import time
 from pathlib import Path
 
@@ -40,8 +41,13 @@ def test_rounds_budget_bytes_and_the_last_release_are_those_of_ledger_and_outbox
     assert line.startswith(
         "asked (open): round 2 of 3, 2 of 6 releases used, about 10 bytes out; last release 20"
     )
+    (reply,) = (made.site("north") / "outbox").glob("*.reply")
+    os.utime(reply, (written := time.time() // 86_400 * 86_400 + 3_661, written))
+    assert live_view(made.site("north")).studies[0].last_release.endswith("T01:01:01Z")
     made.finish("north", STUDY)
     assert live_view(made.site("north")).studies[0].state == "finished"
+    reply.unlink()
+    assert live_view(made.site("north")).studies[0].last_release.endswith("T00:00:00Z")
 
 
 def test_it_is_seen_while_the_ledger_is_locked_and_a_line_is_being_written(made: Consortium) -> None:

@@ -148,7 +148,7 @@ def test_a_line_is_signed_over_everything_else_and_names_the_line_before(tmp_pat
     found = json.loads(second)
     assert found["prev"] == digest(first)
     assert found["seq"] == 1
-    assert found["time"] == "2026-11-22T12:00:00Z"
+    assert found["time"] == "2026-11-22T00:00:00Z"
     assert found["payload"] == {
         "study": "s",
         "protocol": P,
@@ -197,3 +197,18 @@ def test_the_cost_of_an_entry_does_not_grow_with_the_ledger(
         ledger.spend("s", P, round_, 1, MODEL)
     assert len(written) == 2 * 51
     assert max(written) - min(written[2::2]) < 100
+
+
+def test_no_entry_tells_how_long_a_site_computed(tmp_path: Path) -> None:
+    key, written = SigningKey.generate(), []
+    for hours in (0, 9):
+        place = tmp_path / str(hours)
+        clock = iter(datetime(2026, 11, 22, 8 + passed, 30, 7, tzinfo=UTC) for passed in (0, 1, 2, 2 + hours))
+        with Ledger.open(
+            place / "l", key, place / "h" / "head.json", clock=lambda c=clock: next(c)
+        ) as ledger:  # type: ignore[misc]
+            ledger.reserve("s", P, EVENT, 6)
+            ledger.spend("s", P, 1, 1, P)
+            ledger.settle("s", P, 1, 1, P)
+        written.append((place / "l" / "ledger.jsonl").read_bytes())
+    assert written[0] == written[1]
