@@ -203,10 +203,8 @@ def test_no_entry_tells_how_long_a_site_computed(tmp_path: Path) -> None:
     key, written = SigningKey.generate(), []
     for hours in (0, 9):
         place = tmp_path / str(hours)
-        clock = iter(datetime(2026, 11, 22, 8 + passed, 30, 7, tzinfo=UTC) for passed in (0, 1, 2, 2 + hours))
-        with Ledger.open(
-            place / "l", key, place / "h" / "head.json", clock=lambda c=clock: next(c)
-        ) as ledger:  # type: ignore[misc]
+        clock = iter([datetime(2026, 11, 22, 8 + passed, 30, tzinfo=UTC) for passed in (0, 1, 2, 2 + hours)])
+        with Ledger.open(place / "l", key, place / "h" / "head.json", clock=clock.__next__) as ledger:
             ledger.reserve("s", P, EVENT, 6)
             ledger.spend("s", P, 1, 1, P)
             ledger.settle("s", P, 1, 1, P)
