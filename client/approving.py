@@ -14,7 +14,7 @@ import numpy as np
 from wardround.client.approvals import Approval, bundle_path, folder_of, read_approval
 from wardround.client.cohort import build_cohort, verbatim_columns
 from wardround.client.frozen import to_bytes
-from wardround.client.heldout import own_split_key, split
+from wardround.client.heldout import SPLIT_KEY, own_split_key, split
 from wardround.client.joining import Pinned, accept_roster
 from wardround.client.office import Office
 from wardround.client.tables import read_table
@@ -66,7 +66,7 @@ def approve(site: Path, data: bytes, *, again: Again = "once") -> Approved:
         PolicyRefusal: The policy or a lifetime cap refuses the study, or it is finished here.
         CohortError: The table does not fit.
         TrustError: The bundle is not the pinned coordinator's, its roster is older than the newest that was seen, or
-            does not hold this site with its own key.
+            does not hold this site with its own key; or the key of the site's split is gone.
     """
     office, pinned = Office.load(site), Pinned.load(site)
     bundle = read_bundle(data, pinned.coordinator_key)
@@ -74,12 +74,27 @@ def approve(site: Path, data: bytes, *, again: Again = "once") -> Approved:
     office.policy.check(bundle.protocol)
     before = read_approval(site, bundle.protocol.digest, office.key.public)
     with office.ledger() as ledger:
+        _check_split(office, ledger)
         account = main_account(bundle.protocol, office.policy.site, ledger)
         goes_on = _goes_on(bundle.protocol, before, account, again)
     accept_roster(site, bundle.roster_file)
     if goes_on and before is not None:
         return _renewed(before, bundle, office)
     return Approved(approval=_approve_anew(office, bundle, before), change="approved")
+
+
+def _check_split(office: Office, ledger: Ledger) -> None:
+    """Refuse to draw a new split where patients were held out before: the new one would mix those with who trained.
+
+    Raises:
+        TrustError: The key of the split is gone.
+    """
+    if not (office.folder / SPLIT_KEY).exists() and any(charge.share for charge in ledger.charges()):
+        raise TrustError(
+            f"expected {SPLIT_KEY} in the site's folder, which held patients out before; found none",
+            advice="restore it from a backup; with a new one, patients who trained would evaluate and be charged to "
+            "the wrong account",
+        )
 
 
 def check_roster(bundle: Bundle, office: Office, pinned: Pinned) -> None:

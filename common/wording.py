@@ -21,6 +21,12 @@ METRIC_MEANINGS: Final = {
     "r2": "share of the outcome's variance that the model explains; below zero is worse than the mean",
     "spearman": "agreement of predicted and true ranks, from -1 to 1",
 }
+CALIBRATION_NAMES: Final = {
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+    "calibration_in_the_large": "calibration in the large",
+    "expected_calibration_error": "expected calibration error",
+}
 NOTHING: Final = "n/a"
 _MINUS: Final = "\N{MINUS SIGN}"
 _TIE: Final = "\N{NO-BREAK SPACE}"
@@ -52,3 +58,14 @@ def interval(low: float, high: float) -> str:
     '[.03 to .21]'
     """
     return f"[{number(low)}{_TIE}to{_TIE}{number(high)}]"
+
+
+def measure_name(measure: str) -> str:
+    """A measure of a released table in words; thresholds and bins are named where they stand.
+
+    >>> measure_name("auc"), measure_name("net_benefit_at_0.2"), measure_name("observed_3")
+    ('AUC', 'net benefit at 0.2', 'share to whom it happened, bin 4')
+    """
+    if measure.startswith("observed_"):
+        return f"share to whom it happened, bin {int(measure.removeprefix('observed_')) + 1}"
+    return {**METRIC_NAMES, **CALIBRATION_NAMES}.get(measure, measure.replace("_", " "))

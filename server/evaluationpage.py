@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from wardround.common.wording import measure_name
+
 _VERDICTS: Final = {
     "met": "met: the whole interval for the population is on the right side",
     "not-met": "not met: the whole interval for the population is on the wrong side",
@@ -24,18 +26,6 @@ _FEW: Final = (
     "calibration_slope",
     "calibration_in_the_large",
 )
-NAMES: Final = {
-    "auc": "AUC",
-    "c_index": "C-index",
-    "brier": "Brier score",
-    "integrated_brier": "integrated Brier score",
-    "accuracy": "accuracy at .5",
-    "calibration_slope": "calibration slope",
-    "calibration_intercept": "calibration intercept",
-    "calibration_in_the_large": "calibration in the large",
-    "expected_calibration_error": "expected calibration error",
-}
-"""Measures in words; thresholds and bins are named where they stand."""
 
 
 def evaluation_section(claim: Mapping[str, Any]) -> str:
@@ -45,20 +35,9 @@ def evaluation_section(claim: Mapping[str, Any]) -> str:
     )
 
 
-def name_of(measure: str) -> str:
-    """A measure in words.
-
-    >>> name_of("auc"), name_of("net_benefit_at_0.2"), name_of("observed_3")
-    ('AUC', 'net benefit at 0.2', 'observed share in bin 4')
-    """
-    if measure.startswith("observed_"):
-        return f"observed share in bin {int(measure.removeprefix('observed_')) + 1}"
-    return NAMES.get(measure, measure.replace("_", " "))
-
-
 def _judged(found: Mapping[str, Any]) -> str:
     return (
-        f"Declared before anything was seen: {name_of(found['measure'])} ({_cell(found['subject'])}) "
+        f"Declared before anything was seen: {measure_name(found['measure'])} ({_cell(found['subject'])}) "
         f"{found['direction'].replace('-', ' ')} {found['threshold']:g}. **{_VERDICTS[found['verdict']]}.**"
     )
 
@@ -74,7 +53,7 @@ def _table(claim: Mapping[str, Any]) -> Iterator[str]:
             else:
                 private = _interval(row["private_low"], row["private_high"])
                 cells = f"{row['value']:.3f} | {private} | {_interval(row['low'], row['high'])}"
-            yield f"| {_cell(row['subject'])} | {whom} | {name_of(row['measure'])} | {cells} |"
+            yield f"| {_cell(row['subject'])} | {whom} | {measure_name(row['measure'])} | {cells} |"
 
 
 def _price(claim: Mapping[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wardround.common.learning.evaluating import Judgement, PrivateRow
-from wardround.server.evaluationpage import name_of
+from wardround.common.wording import measure_name
 from wardround.simulations import verdicts
 from wardround.simulations.evaluation import ALL
 from wardround.simulations.resultrows import METRICS
@@ -65,7 +65,7 @@ def private_section(results: Results) -> PrivateSection:
     claims = {row.adversary for row in results.claims}
     spent = [row.value for row in results.held_out_epsilon if row.adversary in claims]
     return PrivateSection(
-        declared=f"{name_of(judged.measure)} ({judged.subject}) {judged.direction.replace('-', ' ')} "
+        declared=f"{measure_name(judged.measure)} ({judged.subject}) {judged.direction.replace('-', ' ')} "
         f"{verdicts.number(judged.threshold)}",
         verdict=VERDICTS[judged.verdict],
         lines=tuple(line for row, line in found if not _is_detail(row)),
@@ -87,7 +87,7 @@ def _lines(results: Results, judged: Judgement) -> Iterator[tuple[PrivateRow, Pr
             PrivateLine(
                 subject=row.subject,
                 patients=f"{row.column}: {row.group}" if row.column else "all",
-                measure=name_of(row.measure),
+                measure=measure_name(row.measure),
                 value=verdicts.number(row.value) if row.value == row.value else WITHHELD,
                 private=_interval(row.private_low, row.private_high),
                 total=_interval(row.low, row.high),

@@ -15,7 +15,7 @@ from wardround.common.card.markup import (
     table,
 )
 from wardround.common.card.statements import NOT_MEASURED, TOO_FEW
-from wardround.common.wording import METRIC_NAMES, NOTHING, interval, number, signed
+from wardround.common.wording import METRIC_NAMES, NOTHING, interval, measure_name, number, signed
 
 _LISTED: Final = 30
 _SHOWN: Final = 15
@@ -39,8 +39,10 @@ def performance(found: Card) -> str:
     """The released model on patients kept out of training, or that it was not measured."""
     if "evaluation" not in found:
         shown = list(_released(found.get("released", {})))
-        released = table("Released with noise", ("Measure", "Value"), shown, words=(1,)) if shown else ""
-        return section("performance", "Performance", _not_measured(found), released)
+        released = (
+            table("Released with noise", ("Measure", "Value [95%]"), shown, words=(1,)) if shown else ""
+        )
+        return section("performance", "Performance", _not_measured(found), folded(released, len(shown), 40))
     rows = [row for row in found["evaluation"] if row["model"] == "federated"]
     whole = table(
         "The released model on all held-out patients",
@@ -65,8 +67,10 @@ def performance(found: Card) -> str:
 
 
 def _released(found: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """A private evaluation's values under their dotted names."""
-    if isinstance(found, Mapping):
+    """A private evaluation's values: its measures in words, anything else under dotted names."""
+    if isinstance(found, Mapping) and "rows" in found:
+        yield from map(_measure, found["rows"])
+    elif isinstance(found, Mapping):
         for key, value in found.items():
             yield from _released(value, f"{name}.{key}" if name else str(key))
     elif isinstance(found, list):
@@ -74,6 +78,17 @@ def _released(found: object, name: str = "") -> Iterator[tuple[str, str]]:
             yield from _released(value, f"{name} {place}")
     else:
         yield name, "withheld" if found is None else plain(found)
+
+
+def _measure(row: Row) -> tuple[str, str]:
+    """One measure of a released table, with its interval for the population where it has one."""
+    group = f", {row['column']}: {row['group']}" if row["column"] else ""
+    name = f"{measure_name(row['measure'])} ({row['subject']}){group}"
+    if row["value"] is None:
+        return name, "withheld"
+    return name, number(row["value"]) + (
+        f" {interval(row['low'], row['high'])}" if row["low"] is not None else ""
+    )
 
 
 def _gain(row: Row | None) -> str:

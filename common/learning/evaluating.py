@@ -86,7 +86,7 @@ class Judgement:
     subject: str
     direction: str
     threshold: float
-    verdict: Verdict
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

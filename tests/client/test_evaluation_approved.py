@@ -10,12 +10,13 @@ from tests.evaluating import evaluated
 from wardround.client import frozen
 from wardround.client.account import read_account
 from wardround.client.approving import approve
+from wardround.client.heldout import SPLIT_KEY
 from wardround.client.reception import Reception
 from wardround.client.refusals import REFUSALS
 from wardround.client.review import review
 from wardround.client.reviewprint import as_dict, page
 from wardround.client.revoking import revoke
-from wardround.common.errors import PolicyRefusal
+from wardround.common.errors import PolicyRefusal, TrustError
 from wardround.common.formats import digest
 from wardround.common.learning.evaluated import TABLE
 from wardround.common.learning.exchange import unpack_update
@@ -112,6 +113,14 @@ def test_a_cap_of_the_held_out_patients_refuses_the_approval_as_a_whole(made: Co
         made.approve("north", STUDY)
     assert made.reserved("north") == 0
     assert not review(made.site("north"), made.bundle(STUDY)).allowed
+
+
+def test_a_site_that_lost_the_key_of_its_split_draws_no_other_one(made: Consortium) -> None:
+    made.approve("north", asked("first"))
+    (made.site("north") / SPLIT_KEY).unlink()
+    with pytest.raises(TrustError, match=r"split\.key"):
+        made.approve("north", STUDY)
+    assert read_account(made.office("north").policy).held_out == {}
 
 
 @pytest.fixture
