@@ -16,10 +16,18 @@ from wardround.common.trust.signed import utc_now
 from wardround.common.trust.words import spoken
 from wardround.server.coordinator import LOG
 from wardround.server.doctor import findings
+from wardround.server.serverfile import FILE, ServerFile
 
 pytestmark = pytest.mark.slow
 NAME = "State Commissioner"
 ROUNDS = 6
+
+
+def with_a_log_service(made: Ward) -> None:
+    """As a person adds it to a coordinator that has none."""
+    with (made.server.folder / FILE).open("a", encoding="utf-8") as file:
+        file.write(f"log_port = {free_port()}\n")
+    made.server = ServerFile.load(made.server.folder)
 
 
 def let_in(made: Ward, folder: Path) -> None:
@@ -32,8 +40,9 @@ def let_in(made: Ward, folder: Path) -> None:
 
 
 def test_a_witness_sees_a_study_grow_and_cosigns_it_to_the_end(tmp_path: Path) -> None:
-    with ward(tmp_path / "ward", counted("first"), log_port=free_port()) as made:
+    with ward(tmp_path / "ward", counted("first")) as made:
         folder = tmp_path / "witness"
+        with_a_log_service(made)
         let_in(made, folder)
         made.up()
         states = {one.check: one.state for one in findings(made.server.folder, now=utc_now)}

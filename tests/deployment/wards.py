@@ -53,22 +53,14 @@ class Ward:
         root: Everything stands below it.
         protocol: Any study of the table: the hospitals' policies allow all of its kind.
         frame: All hospitals' rows; a small table where it is not given.
-        log_port: Of the log service; 0 for none.
     """
 
-    def __init__(
-        self, root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None, *, log_port: int = 0
-    ) -> None:
+    def __init__(self, root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None) -> None:
         self.root, self.frame = root, table(PAIR) if frame is None else frame
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._simulated: dict[str, bytes] = {}
         self.server = ServerFile(
-            folder=root / "hub",
-            name="hub",
-            host="127.0.0.1",
-            port=free_port(),
-            listen="127.0.0.1",
-            log_port=log_port,
+            folder=root / "hub", name="hub", host="127.0.0.1", port=free_port(), listen="127.0.0.1"
         )
         create_server(self.server, now=datetime.now(UTC))
         self.sites: dict[str, RehearsedSite] = {}
@@ -294,11 +286,9 @@ class Ward:
 
 
 @contextlib.contextmanager
-def ward(
-    root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None, *, log_port: int = 0
-) -> Iterator[Ward]:
+def ward(root: Path, protocol: StudyProtocol, frame: pd.DataFrame | None = None) -> Iterator[Ward]:
     """A ward without processes yet; nothing runs afterwards."""
-    made = Ward(root, protocol, frame, log_port=log_port)
+    made = Ward(root, protocol, frame)
     try:
         yield made
     finally:

@@ -30,7 +30,7 @@ def differentiated(asked: Asked, base: dict[str, np.ndarray]) -> dict[str, np.nd
         target = torch.full((len(rows),), subtype(patient))
         loss = torch.nn.functional.cross_entropy(module(rows), target)
         parts = torch.autograd.grad(loss, list(module.parameters()))
-        norm = float(torch.sqrt(sum((part**2).sum() for part in parts)))
+        norm = float(torch.cat([part.flatten() for part in parts]).norm())
         for name, part in zip(total, parts, strict=True):
             total[name] += part.numpy() * min(1.0, CLIP / norm)
     return total
