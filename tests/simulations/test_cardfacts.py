@@ -1,8 +1,10 @@
 """The card of a run: every number stands in the results, the protocol or the model, and the page shows the card."""
 
+import html
 import json
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ import wardround
 from wardround.common.card.page import render
 from wardround.common.formats import digest
 from wardround.common.study.reader import load
+from wardround.common.wording import number, signed
+from wardround.simulations.privacy_words import stated
 
 RUNS: tuple[Callable[[], Path], ...] = (open_run, survival_run, joint_run)
 MADE_HERE = ("format", "version", "model", "explanation", "tripod_ai", "annex_iv")
@@ -48,6 +52,31 @@ def test_every_number_of_a_card_stands_in_the_results_or_in_the_protocol(run: Ca
     }
     shown = {number for name, part in card.items() if name not in MADE_HERE for number in numbers(part)}
     assert len(shown) > 20
+    assert shown <= stored
+
+
+CELL = re.compile(r"<td[^>]*>(.*?)</td>", re.DOTALL)
+DECIMAL = re.compile(r"[\N{MINUS SIGN}+]?\d*\.\d+(?:e-\d+)?%?")
+
+
+def written(values: Iterable[float]) -> set[str]:
+    """How pages write numbers, with a sign or without."""
+    found: set[str] = set()
+    for value in values:
+        both = (value, -value)
+        found |= {form(each) for each in both for form in (number, signed, stated)}
+        found |= {f"{value:.1%}", f"{value:.2g}", f"{value:g}", str(value)}
+    return found
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("name", ["report.html", "model-card.html"])
+def test_every_number_in_a_table_of_a_page_stands_in_its_source(run: Callable[[], Path], name: str) -> None:
+    source = "results.json" if name == "report.html" else "model-card.json"
+    stored = written(numbers(json.loads((run() / source).read_text(encoding="utf-8"))))
+    cells = CELL.findall((run() / name).read_text(encoding="utf-8"))
+    shown = {each for cell in cells for each in DECIMAL.findall(html.unescape(cell))}
+    assert len(shown) > 30
     assert shown <= stored
 
 
