@@ -17,7 +17,6 @@ from wardround.common.learning.calibrationfile import Calibration
 from wardround.common.learning.conformal import DISTANCES
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.histograms import (
-    PROBABILITY,
     Bins,
     Courses,
     Forecasts,
@@ -28,6 +27,8 @@ from wardround.common.learning.noisytables import NoisedTable
 from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.learning.predictions import predict, survival_of
 from wardround.common.learning.questions import questions
+from wardround.common.learning.referencebins import reference_bins
+from wardround.common.learning.released import ReleasedModel
 from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
 from wardround.common.privacy.excess import noise_ratio
 from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, SurvivalOutcome
@@ -37,48 +38,47 @@ Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 EPSILON: Final = 3.0
-CHANCES: Final = Bins(
-    edges=(0.15, 0.3, 0.45, 0.65),
-    low=0.0,
-    high=1.0,
-    source="round numbers: the predicted chance of the event by the last horizon",
-)
+PROBABILITIES: Final = (-5.0, -4.0, -3.0, -2.25, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.25, 3.0, 4.0, 5.0)
+RISKS: Final = (-1.5, 0.0)
+"""Log-odds of edges: a survival table has as many rows of time in each bin, and can have few bins only."""
 _MOST_TIMES: Final = 4
 
 
 def simulated_calibration(
-    protocol: StudyProtocol,
-    model: Parameters,
+    model: ReleasedModel,
     held_out: Sequence[PatientRows],
     rng: np.random.Generator,
     *,
     epsilon: float = EPSILON,
+    bins: Bins | None = None,
 ) -> Calibration | None:
     """What a study of these patients could have released about its model.
 
     Args:
-        protocol: The study.
         model: Trained without these patients.
         held_out: The held-out patients of each site.
         rng: Draws the noise; a simulation's own.
         epsilon: Of the one table, per held-out patient.
+        bins: Public bins of the score; those of `bins_of` if None.
 
     Returns:
         None for the Cox loss, which gives no probability, and where nobody is held out.
     """
+    protocol, parameters = model.protocol, model.parameters
     rows = [each for each in held_out if each.n_patients]
     if not rows or protocol.model.loss == "cox":
         return None
-    counts = np.sum([counted(protocol, model, each) for each in rows], axis=0)
+    chosen = bins or bins_of(model)
+    counts = np.sum([counted(protocol, parameters, each, chosen) for each in rows], axis=0)
     deviation, mechanism = _noise(protocol, len(rows), counts.size, epsilon)
     # A patient stands in one table of each class.
     deviation *= math.sqrt(len(counts)) if isinstance(protocol.outcome, ClassOutcome) else 1.0
     noised = counts + rng.normal(0.0, deviation, counts.shape)
     return Calibration(
         protocol=protocol.digest,
-        model=parameters_digest(model),
+        model=parameters_digest(parameters),
         table=NoisedTable(cells=noised, deviation=deviation),
-        bins=bins_of(protocol),
+        bins=chosen,
         times=times_of(protocol.outcome) if isinstance(protocol.outcome, SurvivalOutcome) else None,
         epsilon=epsilon,
         delta=protocol.privacy.delta,
@@ -88,15 +88,15 @@ def simulated_calibration(
     )
 
 
-def bins_of(protocol: StudyProtocol) -> Bins:
-    """The public bins of the study's score; see `calibrationfile.Calibration`."""
-    match protocol.outcome:
+def bins_of(model: ReleasedModel) -> Bins:
+    """Public bins of the score; see `calibrationfile.Calibration`."""
+    match model.protocol.outcome:
         case SurvivalOutcome():
-            return CHANCES
+            return reference_bins(model, RISKS)
         case ContinuousOutcome():
             return DISTANCES
         case _:
-            return PROBABILITY
+            return reference_bins(model, PROBABILITIES)
 
 
 def times_of(outcome: SurvivalOutcome) -> Bins:
@@ -107,26 +107,28 @@ def times_of(outcome: SurvivalOutcome) -> Bins:
     return Bins(edges=edges, low=0.0, high=max(outcome.high, edges[-1] * 1.5), source=outcome.source)
 
 
-def counted(protocol: StudyProtocol, model: Parameters, rows: PatientRows) -> Counts:
+def counted(protocol: StudyProtocol, model: Parameters, rows: PatientRows, bins: Bins) -> Counts:
     """The exact table of some patients, one cell each; private to whoever holds them."""
-    outcome, made, bins = protocol.outcome, predict(protocol, model, rows), bins_of(protocol)
+    outcome, made = protocol.outcome, predict(protocol, model, rows)
     if isinstance(outcome, ContinuousOutcome):
         distance = np.abs(made - (rows.targets.value * outcome.sd + outcome.mean)) / outcome.sd
         return np.bincount(bins.place(distance), minlength=len(bins)).astype(np.int64)
     if isinstance(outcome, SurvivalOutcome):
-        return _courses(protocol, model, rows, made)
+        return _courses(protocol, model, rows, made, bins)
     asked = questions(outcome, rows.targets, made, None)
     tables = [binary_table(Forecasts(each.probability, each.y), bins=bins)[:, :, 0] for each in asked]
     return np.stack(tables)
 
 
-def _courses(protocol: StudyProtocol, model: Parameters, rows: PatientRows, risk: Numbers) -> Counts:
+def _courses(
+    protocol: StudyProtocol, model: Parameters, rows: PatientRows, risk: Numbers, bins: Bins
+) -> Counts:
     outcome, survival = protocol.outcome, survival_of(protocol, model, risk)
     event = rows.targets.event
     if not isinstance(outcome, SurvivalOutcome) or survival is None or event is None:
         raise UsageError("a survival table needs a model with baseline hazards", advice="not the Cox loss")
     by_last = Courses(1 - survival[:, -1], rows.targets.value, event)
-    return survival_table(by_last, risks=CHANCES, times=times_of(outcome))
+    return survival_table(by_last, risks=bins, times=times_of(outcome))
 
 
 def _noise(protocol: StudyProtocol, sites: int, cells: int, epsilon: float) -> tuple[float, str]:

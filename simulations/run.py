@@ -100,7 +100,7 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     final, released = _fill(board, plan, run, step)
     model = ReleasedModel(protocol=plan.protocol, parameters=final, path=path)
     model.save(run.model)
-    _calibrate(plan, final, run)
+    _calibrate(plan, model, run)
     run.keep_ledgers({h.name: spends(h) for h in plan.consortium.hospitals})
     step("evaluating", 0, 1)
     private = evaluation_of(plan.protocol, final, released) if released else None
@@ -115,13 +115,13 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     return results
 
 
-def _calibrate(plan: Plan, model: Parameters, run: RunFolder) -> None:
+def _calibrate(plan: Plan, model: ReleasedModel, run: RunFolder) -> None:
     """Leave beside the model what a hospital needs to say how sure it is; of the last fold, as the model is."""
     hospitals = plan.consortium.hospitals
     if plan.folds:
         hospitals = tuple(fold_of(h, plan.folds - 1, plan.folds, seed=plan.seed) for h in hospitals)
     rng = np.random.default_rng([plan.seed, _CALIBRATION])
-    found = simulated_calibration(plan.protocol, model, [h.held_out() for h in hospitals], rng)
+    found = simulated_calibration(model, [h.held_out() for h in hospitals], rng)
     if found is not None:
         found.save(run.calibration)
 

@@ -52,7 +52,7 @@ def calibrated(folder: Path, protocol: StudyProtocol | None = None, **model: flo
     rows = build_cohort(
         found.protocol, ordinary(CALIBRATED, seed=77), site="north", path=found.path, minimum=1
     ).rows
-    made = simulated_calibration(found.protocol, found.parameters, [rows], np.random.default_rng(5))
+    made = simulated_calibration(found, [rows], np.random.default_rng(5))
     if made is not None:
         made.save(folder / "calibration.json")
     return found

@@ -1,9 +1,9 @@
 """How sure a released model is about one patient, from the study's noised table and nothing else.
 
 The interval of a probability is an interval for a *group*: of held-out patients whose prediction lay in the same public
-bin, the share to whom it happened lies in it, with 95% confidence, noise and sampling included. It need not hold the
-predicted probability itself; where it does not, the model is wrong on such patients and the interval is right. It
-says nothing about how one patient differs from others in the bin.
+bin, or in neighbouring ones where those are few, the share to whom it happened lies in it, with 95% confidence, noise
+and sampling included. It need not hold the predicted probability itself; where it does not, the model is wrong on such
+patients and the interval is right. It says nothing about how one patient differs from others in the group.
 
 A prediction set is conformal (see `conformal`). Survival has none: of a patient who was lost nobody knows the score,
 and a bound under censoring needs a model of who is lost (Candes, Lei and Ren 2023), which a noised table cannot check.
@@ -25,7 +25,6 @@ from wardround.common.learning.calibration import ratio
 from wardround.common.learning.calibrationfile import Calibration
 from wardround.common.learning.histograms import Bins, Counts, Courses
 from wardround.common.learning.noisytables import WITHHELD, Estimate, Measure, NoisedTable, estimates
-from wardround.common.learning.tableevaluation import evaluate_forecasts
 from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, Outcome, SurvivalOutcome
 
 Numbers = NDArray[np.float64]
@@ -37,6 +36,8 @@ SURVIVAL_SET: Final = (
     "not offered for survival: a lost patient has no known time, and the table cannot tell who is lost"
 )
 TOO_FEW_FOR_SETS: Final = "too few held-out patients for this coverage and the noise of the table"
+ENOUGH: Final = 50.0
+"""Patients that the noised cells of an interval show at least, where there are more bins than that needs."""
 _SEED: Final = 20230731
 
 
@@ -84,18 +85,22 @@ class Uncertainty:
         return conformal.admitted(conformal.forecast_scores(probabilities[:, 1], bins), self.limit)
 
     @cached_property
-    def by_bin(self) -> Numbers:
-        """Low and high of the observed share in each bin: shape (subjects, bins, 2); NaN where withheld."""
+    def groups(self) -> tuple[NDArray[np.int64], ...]:
+        """Of each subject the group of each bin: neighbours are joined until enough patients are seen."""
         table = self.calibration.table
-        return np.stack([self._shares(cells) for cells in table.cells])
+        return tuple(joined(NoisedTable(cells=cells, deviation=table.deviation)) for cells in table.cells)
 
-    def _shares(self, cells: Numbers) -> Numbers:
-        bins = self.calibration.bins
-        one = NoisedTable(cells=cells[:, :, None], deviation=self.calibration.table.deviation)
-        names = tuple(f"observed_{place}" for place in range(len(bins)))
-        rng = np.random.default_rng(_SEED)
-        found = evaluate_forecasts(one, bins, (), rng=rng, only=names)[""]
-        return _shares_of([found[name] for name in names])
+    @cached_property
+    def by_bin(self) -> Numbers:
+        """Low and high of the share in the group of each bin: shape (subjects, bins, 2); NaN where withheld."""
+        return np.stack(
+            [
+                _shares_of(
+                    [_observed(cells[group == place], self.calibration.table.deviation) for place in group]
+                )
+                for cells, group in zip(self.calibration.table.cells, self.groups, strict=True)
+            ]
+        )
 
     def intervals(self, probabilities: Numbers) -> Numbers:
         """The interval of each class's probability, shape (n, classes, 2); NaN where the table supports none."""
@@ -129,6 +134,50 @@ class Uncertainty:
 
 def _shares_of(found: Sequence[Estimate]) -> Numbers:
     return np.clip(np.array([each.total for each in found], np.float64), 0.0, 1.0)
+
+
+def joined(table: NoisedTable) -> NDArray[np.int64]:
+    """Neighbouring bins joined until the noised cells show `ENOUGH` patients; what is left joins the last group.
+
+    Args:
+        table: Shape (bins, 2).
+
+    Returns:
+        Shape (bins,), numbers from 0 that never decrease.
+
+    Example:
+        >>> cells = np.array([[30.0, 30.0], [60.0, 0.0], [50.0, 50.0], [3.0, 1.0]])
+        >>> joined(NoisedTable(cells=cells, deviation=1.0)).tolist()
+        [0, 1, 2, 2]
+    """
+    group, start, found = np.zeros(len(table.cells), np.int64), 0, 0
+    for end in range(1, len(table.cells) + 1):
+        part = table.cells[start:end]
+        group[start:end] = found
+        if table.believed(part) and part.sum() >= ENOUGH:
+            start, found = end, found + 1
+    group[group == found] = max(found - 1, 0)
+    return group
+
+
+def _observed(cells: Numbers, deviation: float) -> Estimate:
+    """The share to whom it happened, of the patients of some bins."""
+    part = NoisedTable(cells=cells, deviation=deviation)
+    if not part.believed(part.cells):
+        return WITHHELD
+    share = Measure(
+        binned=_share, exact=lambda outcomes: float(outcomes.mean()) if len(outcomes) else math.nan
+    )
+    rng = np.random.default_rng(_SEED)
+    return estimates(part, {"": share}, _outcomes, rng=rng)[""]
+
+
+def _share(tables: Numbers) -> Numbers:
+    return ratio(tables[..., 1].sum(axis=1), tables.sum(axis=(1, 2)))
+
+
+def _outcomes(table: Counts, _: np.random.Generator) -> Numbers:
+    return np.repeat([0.0, 1.0], table.sum(axis=0))
 
 
 def _survival(calibration: Calibration, risk: int, horizon: int) -> Estimate:
