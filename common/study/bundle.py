@@ -49,6 +49,7 @@ RECORDS: Final = frozenset(
         "model.safetensors",
         "archive",
         "ledgers",
+        "members",
         "approvals",
         "witness",
         "federation",
