@@ -13,22 +13,18 @@ import numpy as np
 
 from wardround.common.audit.archived import archived_reply, archived_sum, is_archived
 from wardround.common.audit.case import Case
+from wardround.common.audit.evaluationcost import check_costs
 from wardround.common.audit.evidence import MODEL, RESULTS
 from wardround.common.audit.lines import Attempt
 from wardround.common.audit.modelcheck import released_parameters
-from wardround.common.audit.recompute import fits, recompute
 from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
-from wardround.common.errors import StorageError, TrustError, WardroundError
+from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning.evaluated import TABLE, Evaluated, check_table
-from wardround.common.learning.study import quorum_of
-from wardround.common.privacy.coalitions import observers
-from wardround.common.privacy.events import times
 from wardround.common.privacy.jointnoise import opened_sum
 from wardround.common.trust.sealed import read_json
 
 _ONCE: Final = "the released model was evaluated once, after the last round"
 _TABLE: Final = "the released table is recomputed from what the sites sent"
-_COST: Final = "the stated epsilon of the evaluation is that of its tables"
 _SAYS: Final = "the published measures follow from the released table"
 
 _ALIKE: Final = 1e-6  # of the same numbers on another machine
@@ -105,7 +101,7 @@ def _claims(case: Case, one: Attempt) -> Iterator[Finding]:
         yield refuted(_SAYS, expected="what the evaluation says", found="nothing", where=RESULTS)
     else:
         yield _measures(case, one, claim)
-        yield from _costs(case, claim)
+        yield from check_costs(case, claim)
 
 
 def _measures(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Finding:
@@ -150,29 +146,3 @@ def _same(row: object, stated: object) -> bool:
         elif value != said:
             return False
     return True
-
-
-def _costs(case: Case, claim: Mapping[str, Any]) -> Iterator[Finding]:
-    try:
-        stated = {str(site["site"]): dict(site["epsilon"]) for site in claim["sites"]}
-    except (KeyError, TypeError, ValueError):
-        raise StorageError(f"expected the sites of the evaluation in {RESULTS}") from None
-    protocol, members = case.protocol, len(case.roster.site_names)
-    last = protocol.federation.rounds + 1
-    event, delta = protocol.event_of(last), protocol.privacy_of(last).delta
-    for site in case.roster.site_names:
-        asked = sum(one.sites[site].asked for one in case.evaluations if site in one.sites)
-        found = {
-            words: recompute(times(event, asked), delta, left=left).epsilon
-            for words, left in observers(event, quorum_of(protocol, members), asked)
-        }
-        said = stated.get(site, {})
-        fine = said.keys() == found.keys() and all(
-            isinstance(said[words], int | float) and fits(float(said[words]), value, value)
-            for words, value in found.items()
-        )
-        shown = "; ".join(f"{value:.4f} against {words}" for words, value in found.items())
-        if fine:
-            yield confirmed(_COST, found=f"{asked} tables: {shown}", where=site)
-        else:
-            yield refuted(_COST, expected=shown, found=f"{said}"[:120], where=site)

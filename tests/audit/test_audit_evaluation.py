@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.auditing import NAMES, Record, finished, judged, refuted
+from tests.auditing import NAMES, Record, finished, judged, refuted, without
 from tests.evaluating import evaluated
 from tests.studies import joint_protocol, private_protocol
 
@@ -91,5 +91,14 @@ def test_nicer_measures_a_nicer_verdict_and_a_lower_epsilon_are_refuted(made: Re
     sites = [{**site, "epsilon": dict.fromkeys(site["epsilon"], 0.5)} for site in claim["sites"]]
     assert COST in refuted(with_claim(made, sites=sites).hand_over(tmp_path / "cost"))
     gone = {**results(made), "evaluation": None}
-    without = made.with_file("results.json", json.dumps(gone).encode())
-    assert SAYS in refuted(without.hand_over(tmp_path / "gone"))
+    silent = made.with_file("results.json", json.dumps(gone).encode())
+    assert SAYS in refuted(silent.hand_over(tmp_path / "gone"))
+
+
+def test_without_a_ledger_the_price_lies_between_the_log_and_the_approval(
+    made: Record, tmp_path: Path
+) -> None:
+    """One attempt is in the log and two were approved: the other may have been charged and left out."""
+    folder = without(made, "ledgers/").hand_over(tmp_path / "bundle")
+    assert COST not in refuted(folder)
+    assert {one.verdict for one in judged(folder) if one.claim == COST} == {"not checkable"}

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from tests.consortia import JOINT, asked
+from tests.evaluating import evaluated
 from tests.hospital import AGE, FEATURES, SEX
-from tests.studies import keys_and_roster
+from tests.studies import keys_and_roster, private_protocol
 
 from wardround.client.differences import differences, roster_differences
 from wardround.common.study.protocol import StudyProtocol
@@ -117,7 +118,20 @@ def test_no_term_of_any_section_changes_unseen(section: str, base: StudyProtocol
 
 def test_every_section_of_a_protocol_is_among_those_compared() -> None:
     sections = {each.name for each in fields(BASE) if is_dataclass(getattr(BASE, each.name))}
-    assert sections == {"study", "outcome", "cohort", "inputs", "model", "federation", "privacy"}
+    known = {"study", "outcome", "cohort", "inputs", "model", "federation", "privacy", "fairness"}
+    assert sections == known  # and the evaluation, which a study may lack
+
+
+def test_an_evaluation_that_was_added_or_asks_for_more_is_named_term_by_term() -> None:
+    before = private_protocol()
+    added = {change.term: change.after for change in differences(before, evaluated(before, epsilon=1.0))}
+    assert added["evaluation.epsilon"] == "1"
+    assert added["evaluation.groups sex"] == "f, m"
+    asks, more = evaluated(before, epsilon=1.0), evaluated(before, epsilon=2.0, attempts=9)
+    assert {change.term for change in differences(asks, more)} == {
+        "evaluation.epsilon",
+        "evaluation.attempts",
+    }
 
 
 def test_members_that_came_went_or_changed_their_key_are_named() -> None:

@@ -18,7 +18,7 @@ from wardround.simulations.results import Results
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
-    protocol = evaluated(private_study(local_steps=1), noise_multiplier=0.4, threshold=0.99)
+    protocol = evaluated(private_study(local_steps=1), noise_multiplier=0.05, threshold=0.05)
     study, patients = write(root, protocol, table({"north": 90, "south": 80}))
     said = simulate(study, patients, root / "out")
     assert said.code == 0, said.err
@@ -30,9 +30,11 @@ def test_results_hold_what_the_evaluation_says_and_what_it_cost(run: Path) -> No
     assert Results.from_json(results.to_json(), where="memory") == results
     (auc,) = (row for row in results.private_evaluation if (row.measure, row.group) == ("auc", ""))
     exact = results.value("federated", "all", "auc")
-    assert auc.private_low <= exact <= auc.private_high
+    assert abs(auc.value - exact) < 0.1
+    assert auc.private_low <= auc.value <= auc.private_high
+    assert auc.low <= auc.private_low
     assert {row.group for row in results.private_evaluation} == {"", "f", "m"}
-    assert [one.verdict for one in results.judgements] == ["not-met"]
+    assert [one.verdict for one in results.judgements] == ["met"]
     assert [row.site for row in results.held_out_epsilon] == ["north", "south"]
     assert min(row.value for row in results.held_out_epsilon) > 10  # little noise, as asked
     assert results.largest() < 10  # and none of it is charged to those who train
@@ -42,8 +44,8 @@ def test_results_hold_what_the_evaluation_says_and_what_it_cost(run: Path) -> No
 def test_the_section_leads_with_the_declared_measure_and_shows_only_numbers_of_the_results(run: Path) -> None:
     results = Results.load(run / "results.json")
     shown = private_section(results)
-    assert shown.declared == "AUC (response: yes) at least .99"
-    assert shown.verdict.startswith("Not met")
+    assert shown.declared == "AUC (response: yes) at least .05"
+    assert shown.verdict.startswith("Met")
     assert shown.lines[0].measure == "AUC"
     assert shown.lines[0].exact == number(results.value("federated", "all", "auc"))
     stored: set[str] = set()
