@@ -2,6 +2,7 @@
 
 study.toml (and loadings)   the protocol as it was published
 model.safetensors           the model with its public preprocessing
+calibration.json            the evaluation's table, for `wardround predict`; only of a study with one
 study-log.jsonl             who answered what, signed line by line
 report.md                   the same as results.json, to be read
 model-card.json, .html      the model card, from all of the above
@@ -12,12 +13,18 @@ mechanism.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StudyError
+from wardround.common.learning.calibrationfile import FILE as CALIBRATION
+from wardround.common.learning.calibrationof import calibration_of
+from wardround.common.learning.evaluated import Evaluated
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.bundle import STUDY, Bundle
 from wardround.common.trust.studylog import read_own_log
@@ -78,8 +85,17 @@ def keep(run: StudyRun, bundle: Bundle, model: ReleasedModel) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(place, bundle.loadings)
     model.save(run.path / MODEL)
+    _calibrate(run.path, model, evaluation)
     write_atomic(run.path / LOG, run.log.read_bytes())
     write_atomic(run.path / REPORT, page(outcome).encode())
     results = (json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n").encode()
     write_model_card(results, model, run.path)
     write_atomic(run.results, results)
+
+
+def _calibrate(folder: Path, model: ReleasedModel, evaluation: Mapping[str, Any] | None) -> None:
+    """Leave the evaluation's table beside the model, as a hospital that predicts reads it."""
+    if evaluation is not None:
+        table = evaluation["table"]
+        released = Evaluated(table=np.array(table["cells"]), sites=tuple(table["hospitals"]))
+        calibration_of(model.protocol, model.parameters, released).save(folder / CALIBRATION)

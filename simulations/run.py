@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from wardround.common.errors import UsageError
+from wardround.common.learning.calibrationof import calibration_of
 from wardround.common.learning.evaluated import Evaluated
 from wardround.common.learning.evaluating import evaluation_of
 from wardround.common.learning.features import FeaturePath
@@ -100,7 +101,7 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     final, released = _fill(board, plan, run, step)
     model = ReleasedModel(protocol=plan.protocol, parameters=final, path=path)
     model.save(run.model)
-    _calibrate(plan, model, run)
+    _calibrate(plan, model, run, released)
     run.keep_ledgers({h.name: spends(h) for h in plan.consortium.hospitals})
     step("evaluating", 0, 1)
     private = evaluation_of(plan.protocol, final, released) if released else None
@@ -115,8 +116,11 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     return results
 
 
-def _calibrate(plan: Plan, model: ReleasedModel, run: RunFolder) -> None:
+def _calibrate(plan: Plan, model: ReleasedModel, run: RunFolder, released: Evaluated | None) -> None:
     """Leave beside the model what a hospital needs to say how sure it is; of the last fold, as the model is."""
+    if released is not None:
+        calibration_of(model.protocol, model.parameters, released, origin="simulation").save(run.calibration)
+        return
     hospitals = plan.consortium.hospitals
     if plan.folds:
         hospitals = tuple(fold_of(h, plan.folds - 1, plan.folds, seed=plan.seed) for h in hospitals)

@@ -84,6 +84,13 @@ def test_the_correction_is_exact_where_only_two_cells_decide() -> None:
     assert 0.07 < np.mean(found) < 0.13
 
 
+def test_a_lower_threshold_is_not_tried_once_one_has_failed() -> None:
+    # Noise below zero would let the lowest pass by luck; the middle one has failed before it.
+    cells, scores = np.array([1000.0, -200.0, 150.0]), np.array([0.1, 0.5, 0.9])
+    scored = ScoredTable(table=NoisedTable(cells=cells, deviation=1.0), scores=scores)
+    assert threshold(scored, coverage=0.9) == 0.9
+
+
 def test_new_patients_are_covered_as_declared_under_noise() -> None:
     rng = np.random.default_rng(4)
     held = []
