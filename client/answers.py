@@ -130,7 +130,7 @@ def _classes(
 
 
 def _interval(intervals: Floats, sure: Uncertainty | None, withheld: Flags) -> pa.Array:
-    without: list[bool] = np.isnan(intervals.reshape(len(intervals), -1)).any(axis=1).tolist()
+    without = np.atleast_1d(np.isnan(intervals.reshape(len(intervals), -1)).any(axis=1))
     reason = NO_TABLE if sure is None else TOO_FEW
     texts = [f"no interval: {reason}" if missing else LEVEL for missing in without]
     return pa.array(texts, pa.string(), mask=withheld)

@@ -165,7 +165,7 @@ def _observed(cells: Numbers, deviation: float) -> Estimate:
     part = NoisedTable(cells=cells, deviation=deviation)
     if not part.believed(part.cells):
         return WITHHELD
-    share = Measure(
+    share: Measure[Numbers] = Measure(
         binned=_share, exact=lambda outcomes: float(outcomes.mean()) if len(outcomes) else math.nan
     )
     rng = np.random.default_rng(_SEED)
