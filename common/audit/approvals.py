@@ -69,14 +69,25 @@ def check_approvals(case: Case) -> Iterator[Finding]:
     """
     approvals, faults = approvals_in(case)
     yield from faults
+    yield from (_vouched(case, finding, approvals) for finding in _judged(case, approvals))
+    yield from _code(approvals)
+
+
+def _judged(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
     yield from _before(case, approvals)
     if approvals:
         yield from _terms(case, approvals)
         yield from _one(case, approvals)
         yield from _reserved(case, approvals)
         yield from _ledgers(case, approvals)
-        yield from _code(approvals)
     yield from _handed_over(case, approvals)
+
+
+def _vouched(case: Case, finding: Finding, approvals: list[Approval]) -> Finding:
+    """A finding that rests on what all of them signed: confirmed only with the auditor's own key of each."""
+    for one in approvals:
+        finding = case.keys.vouched(finding, one.site, case.key_of(one.site, one.line))
+    return finding
 
 
 def approvals_in(case: Case) -> tuple[list[Approval], list[Finding]]:

@@ -19,6 +19,9 @@ from wardround.common.trust.sealed import layout
 WROTE = "the record was written by the parties whose keys you hold"
 PRESENT = "every party whose key you hold is in this record"
 QUORUM = "a quorum of sites verified and cosigned the log up to its result"
+APPROVED = "each site had approved the study before it took part in a round"
+TERMS = "each site approved the terms that the protocol states"
+RESERVED = "no site was charged more than it approved"
 WORDS = "each site signed what the log says of its updates and charges"
 
 
@@ -102,6 +105,18 @@ def test_what_is_signed_under_keys_that_only_the_bundle_names_is_not_confirmed(t
     keys = roster({name: record().keys[name] for name in NAMES})
     every = [one for one in audited(record(), keys, tmp_path) if one.claim in claims]
     assert [one.verdict for one in every] == ["confirmed", "confirmed"]
+
+
+def test_approvals_are_confirmed_under_the_auditors_own_keys_only(tmp_path: Path) -> None:
+    def found(own: Roster) -> set[str]:
+        return {
+            one.verdict
+            for one in audited(record(), own, tmp_path)
+            if one.claim in (APPROVED, TERMS, RESERVED)
+        }
+
+    assert found(roster({"north": record().keys["north"]})) == {"not checkable"}
+    assert found(roster({name: record().keys[name] for name in NAMES})) == {"confirmed"}
 
 
 @pytest.mark.parametrize("brought", ["the new key", "the old key", "both keys"])
