@@ -50,6 +50,7 @@ def card_facts(results: Results, model: ReleasedModel) -> CardFacts:
         rounds=results.rounds,
         model=model_facts(model),
         measured=Measured(**{name: tuple(body.get(name, ())) for name in _MEASURED}, primary=results.primary),
+        released=_released(body),
         explanation=explain(model).as_json(),
         carriers=_carriers(results),
         sources={
@@ -61,6 +62,17 @@ def card_facts(results: Results, model: ReleasedModel) -> CardFacts:
         },
         notes=results.notes,
     )
+
+
+def _released(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The study's own evaluation, from noised tables, if it declares one."""
+    if not body.get("private_evaluation"):
+        return None
+    return {
+        "judgement": body["judgements"][0],
+        "rows": body["private_evaluation"],
+        "epsilon": body.get("held_out_epsilon", []),
+    }
 
 
 def _carriers(results: Results) -> Mapping[str, Any] | None:

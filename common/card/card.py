@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wardround.common.card.checklists import annex_iv, tripod_ai
+from wardround.common.card.declared import model_section, study_section
 from wardround.common.card.facts import CardFacts, Row, Rows, SiteFacts
 from wardround.common.card.statements import (
     EXACT,
@@ -27,9 +28,7 @@ from wardround.common.card.statements import (
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError
 from wardround.common.formats import check_header, header
-from wardround.common.study.outcomes import outcome_kind
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.study.schema import Feature
 
 FORMAT: Final = "wardround-model-card"
 VERSION: Final = 1
@@ -53,13 +52,15 @@ SECTIONS: Final = (
 
 Card = Mapping[str, Any]
 
+_CALIBRATED: Final = ("calibration_", "expected_calibration", "observed_", "net_benefit")
+
 
 def model_card(facts: CardFacts) -> dict[str, Any]:
     """The card; equal facts give equal cards."""
     card: dict[str, Any] = {
         **header(FORMAT, VERSION),
-        "study": _study(facts.protocol),
-        "model": _model(facts),
+        "study": study_section(facts.protocol),
+        "model": model_section(facts),
         "data": _data(facts),
         "privacy": _privacy(facts),
         "performance": _performance(facts),
@@ -109,57 +110,6 @@ def read_card(path: Path) -> dict[str, Any]:
     if absent := [name for name in SECTIONS if name not in found]:
         raise StorageError(f"{path}: section {', '.join(absent)} is missing")
     return found
-
-
-def _study(protocol: StudyProtocol) -> Row:
-    terms = protocol.study
-    return {
-        "name": terms.name,
-        "question": terms.question,
-        "purpose": terms.purpose,
-        "intended_use": terms.intended_use,
-        "notes": list(terms.notes),
-        "outcome": {
-            "kind": outcome_kind(protocol.outcome),
-            "columns": list(protocol.outcome_columns),
-            "source": protocol.outcome.source,
-            **_horizon(protocol),
-        },
-    }
-
-
-def _horizon(protocol: StudyProtocol) -> Row:
-    names = ("unit", "cut_points", "classes", "positive", "negative")
-    found = {name: getattr(protocol.outcome, name, None) for name in names}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _model(facts: CardFacts) -> Row:
-    protocol, terms = facts.protocol, facts.protocol.model
-    return {
-        "kind": terms.kind,
-        "hidden": list(terms.hidden),
-        "loss": terms.loss,
-        "l2": terms.l2,
-        "parameters": facts.model.parameters,
-        "inputs": facts.model.inputs,
-        "digest": facts.model.digest,
-        "modalities": dict(_modalities(protocol.features)),
-        "optional_modalities": list(protocol.cohort.optional_modalities),
-        "predictors": [_predictor(feature) for feature in protocol.features],
-    }
-
-
-def _modalities(features: tuple[Feature, ...]) -> Iterator[tuple[str, int]]:
-    for name in dict.fromkeys(feature.modality for feature in features):
-        yield name, sum(feature.modality == name for feature in features)
-
-
-def _predictor(feature: Feature) -> Row:
-    names = ("name", "kind", "modality", "unit", "transform", "missing", "source")
-    said = {name: getattr(feature, name) for name in names}
-    bounds = {"low": feature.low, "high": feature.high} if math.isfinite(feature.high) else {}
-    return {**said, **bounds, **({"categories": list(feature.categories)} if feature.categories else {})}
 
 
 def _data(facts: CardFacts) -> Row:
@@ -213,6 +163,7 @@ def _privacy(facts: CardFacts) -> Row:
 
 
 def _performance(facts: CardFacts) -> Row:
+    private = {"released": _released(facts.released)} if facts.released is not None else {}
     if facts.measured is not None:
         found = facts.measured
         return {
@@ -220,15 +171,27 @@ def _performance(facts: CardFacts) -> Row:
             "primary": found.primary,
             "evaluation": list(found.evaluation),
             "gains": list(found.gains),
+            **private,
         }
-    if facts.released is not None:
-        return {"status": PRIVATE, "released": facts.released}
-    return {"status": NOT_MEASURED}
+    return {"status": PRIVATE if private else NOT_MEASURED, **private}
+
+
+def _released(found: Row) -> Row:
+    """A private evaluation without the cells of its table, which `results.json` holds."""
+    table = {name: value for name, value in found.get("table", {}).items() if name != "cells"}
+    return {**found, **({"table": table} if table else {})}
+
+
+def _rows(facts: CardFacts) -> Rows:
+    return tuple(facts.released.get("rows", ())) if facts.released is not None else ()
 
 
 def _subgroups(facts: CardFacts) -> Row:
     declared = list(facts.protocol.cohort.subgroups)
     found = facts.measured
+    if found is None and (rows := [row for row in _rows(facts) if row["column"]]):
+        few = sorted({f"{row['column']}: {row['group']}" for row in _untold(tuple(rows))})
+        return {"status": PRIVATE, "declared": declared, "released": rows, "too_few": few}
     if found is None or not found.subgroups:
         return {"status": NOT_MEASURED, "declared": declared}
     return {
@@ -248,6 +211,9 @@ def _untold(rows: Rows) -> Iterator[Row]:
 
 def _calibration(facts: CardFacts) -> Row:
     found = facts.measured
+    rows = [row for row in _rows(facts) if row["measure"].startswith(_CALIBRATED) and not row["column"]]
+    if found is None and rows:
+        return {"status": PRIVATE, "released": rows}
     if found is None or not found.calibration:
         return {"status": NOT_MEASURED}
     return {

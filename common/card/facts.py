@@ -75,7 +75,8 @@ class CardFacts:
         void: Attempts without a quorum; None where not recorded.
         model: The released model.
         measured: The exact evaluation of a simulation; None elsewhere.
-        released: A private evaluation, as `results.json` holds it; None where there was none.
+        released: A private evaluation: `judgement`, `rows`, and whatever else `results.json` says of it; None where
+            there was none.
         explanation: Which inputs carry the prediction; None where not computed.
         carriers: Test of the carriers on held-out patients; None where not made.
         sources: Digests and versions by name.

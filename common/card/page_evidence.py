@@ -1,7 +1,7 @@
 """The part of a card's page that shows what was measured: performance, groups, probabilities, carriers."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -10,7 +10,6 @@ from wardround.common.card.markup import (
     bullets,
     calibration_picture,
     folded,
-    plain,
     section,
     table,
 )
@@ -37,15 +36,12 @@ def _not_measured(card: Card) -> str:
 
 def performance(found: Card) -> str:
     """The released model on patients kept out of training, or that it was not measured."""
+    private = _released(found["released"]) if "released" in found else ""
     if "evaluation" not in found:
-        shown = list(_released(found.get("released", {})))
-        released = (
-            table("Released with noise", ("Measure", "Value [95%]"), shown, words=(1,)) if shown else ""
-        )
-        return section("performance", "Performance", _not_measured(found), folded(released, len(shown), 40))
+        return section("performance", "Performance", _not_measured(found), private)
     rows = [row for row in found["evaluation"] if row["model"] == "federated"]
     whole = table(
-        "The released model on all held-out patients",
+        "The federated model on all held-out patients",
         ("Measure", "Value [95%]"),
         [(METRIC_NAMES[row["metric"]], _stated(row)) for row in rows if row["on"] == "all"],
     )
@@ -57,38 +53,54 @@ def performance(found: Card) -> str:
         for other in found["evaluation"]
         if other["model"] == f"federated-without:{other['on']}" and other["metric"] == primary
     }
-    head = ["Hospital", "Released model [95%]", "Minus its own model [95%]"]
+    head = ["Hospital", "Federated model [95%]", "Minus its own model [95%]"]
     lines = [[site, value, _gain(gains.get(site))] for site, value in sites]
     if unseen:
         head.append("Trained without it [95%]")
         lines = [[*line, unseen.get(line[0], NOTHING)] for line in lines]
     by_site = table(f"{METRIC_NAMES.get(primary, '')} by hospital", head, lines)
-    return section("performance", "Performance", _not_measured(found), whole, folded(by_site, len(lines), 25))
+    parts = (_not_measured(found), private, whole, folded(by_site, len(lines), 25))
+    return section("performance", "Performance", *parts)
 
 
-def _released(found: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """A private evaluation's values: its measures in words, anything else under dotted names."""
-    if isinstance(found, Mapping) and "rows" in found:
-        yield from map(_measure, found["rows"])
-    elif isinstance(found, Mapping):
-        for key, value in found.items():
-            yield from _released(value, f"{name}.{key}" if name else str(key))
-    elif isinstance(found, list):
-        for place, value in enumerate(found, start=1):
-            yield from _released(value, f"{name} {place}")
-    else:
-        yield name, "withheld" if found is None else plain(found)
+def _released(found: Card) -> str:
+    """What noised tables say: the study's own verdict first."""
+    judged, said = found.get("judgement"), ""
+    if judged:
+        said = (
+            f"Declared before anything was seen: {measure_name(judged['measure'])} ({judged['subject']}) "
+            f"{judged['direction'].replace('-', ' ')} {judged['threshold']:g}: {judged['verdict'].replace('-', ' ')}."
+        )
+    shown = private_rows([row for row in found.get("rows", ()) if not row["column"] and _is_short(row)])
+    return f"<p>{escape(said)}</p>{shown}" if said else shown
 
 
-def _measure(row: Row) -> tuple[str, str]:
-    """One measure of a released table, with its interval for the population where it has one."""
-    group = f", {row['column']}: {row['group']}" if row["column"] else ""
-    name = f"{measure_name(row['measure'])} ({row['subject']}){group}"
-    if row["value"] is None:
-        return name, "withheld"
-    return name, number(row["value"]) + (
-        f" {interval(row['low'], row['high'])}" if row["low"] is not None else ""
-    )
+def private_rows(rows: Sequence[Row]) -> str:
+    """Measures from a noised table, or that they are withheld."""
+    lines = [
+        (
+            f"{row['column']}: {row['group']}" if row["column"] else "All held-out patients",
+            row["subject"],
+            measure_name(row["measure"]),
+            "withheld" if row["value"] is None else number(row["value"]),
+            _ends(row, "private_low", "private_high"),
+            _ends(row, "low", "high"),
+        )
+        for row in rows
+    ]
+    head = ("Patients", "Question", "Measure", "Estimate", "These patients [95%]", "Population [95%]")
+    return table("Released with noise", head, lines, words=(1, 2)) if lines else ""
+
+
+def _is_short(row: Row) -> bool:
+    """Whether a measure is one of those that a person reads; curves stand in the file."""
+    return not row["measure"].startswith(("observed_", "net_benefit"))
+
+
+def _ends(row: Row, low: str, high: str) -> str:
+    if row["value"] is None or row[low] is None or row[high] is None:
+        return ""
+    return interval(row[low], row[high])
 
 
 def _gain(row: Row | None) -> str:
@@ -99,6 +111,9 @@ def _gain(row: Row | None) -> str:
 
 def subgroups(found: Card) -> str:
     """Values, gaps and verdicts of the declared groups."""
+    if "released" in found:
+        rows = [row for row in found["released"] if _is_short(row)]
+        return section("subgroups", "For whom it works", _not_measured(found), private_rows(rows))
     if "values" not in found:
         named = f"<p>Declared: {escape(', '.join(found['declared']) or 'none')}.</p>"
         return section("subgroups", "For whom it works", _not_measured(found), named)
@@ -108,7 +123,7 @@ def subgroups(found: Card) -> str:
     return section(
         "subgroups",
         "For whom it works",
-        folded(table("The released model for groups of patients", head, rows, words=(2, 5)), len(rows), 40),
+        folded(table("The federated model for groups of patients", head, rows, words=(2, 5)), len(rows), 40),
         '<p class="quiet">Intervals are not corrected for looking at several groups.</p>',
     )
 
@@ -129,6 +144,9 @@ def _group(row: Row, gap: Row | None) -> Sequence[str]:
 def calibration(found: Card) -> str:
     """The calibration curve as picture and table, and its measures."""
     title = "Whether its probabilities hold"
+    if "released" in found:
+        rows = [row for row in found["released"] if _is_short(row)]
+        return section("calibration", title, _not_measured(found), private_rows(rows))
     if "measures" not in found:
         return section("calibration", title, _not_measured(found))
     rows = [

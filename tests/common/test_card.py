@@ -86,13 +86,46 @@ def test_what_was_measured_is_stated_with_its_interval() -> None:
     assert ".81 [.71" in render(card)
 
 
+PRIVATE_ROW = {
+    "subject": "response",
+    "column": "",
+    "group": "",
+    "measure": "auc",
+    "value": 0.7025,
+    "private_low": 0.65,
+    "private_high": 0.76,
+    "low": 0.61,
+    "high": 0.79,
+}
+WITHHELD = {**PRIVATE_ROW, "column": "sex", "group": "f", "value": None}
+JUDGED = {
+    "measure": "auc",
+    "subject": "response",
+    "direction": "at-least",
+    "threshold": 0.6,
+    "verdict": "met",
+}
+
+
 def test_a_private_evaluation_is_shown_as_what_it_is_and_a_withheld_cell_as_withheld() -> None:
-    card = model_card(facts(released={"auc": {"value": 0.7, "low": 0.6}, "cell": None}))
-    assert card["performance"]["status"] == PRIVATE
+    rows = [PRIVATE_ROW, WITHHELD, {**PRIVATE_ROW, "measure": "calibration_slope"}]
+    table = {"cells": [123.5, 7.25], "sha256": "ab" * 32}
+    card = model_card(facts(released={"judgement": JUDGED, "rows": rows, "table": table}))
+    assert {card[name]["status"] for name in ("performance", "subgroups", "calibration")} == {PRIVATE}
+    assert card["subgroups"]["too_few"] == ["sex: f"]
+    assert card["performance"]["released"]["table"] == {"sha256": "ab" * 32}
     page = render(card)
-    assert "auc.value" in page
+    assert "AUC (response) at least 0.6: met" in page
+    assert ".70" in page
     assert "withheld" in page
-    assert card["subgroups"]["status"] == NOT_MEASURED
+    assert status(card, "23a") == "stated"
+
+
+def test_a_simulated_study_shows_its_private_evaluation_beside_the_exact_one() -> None:
+    card = model_card(replace(simulated(), released={"judgement": JUDGED, "rows": [PRIVATE_ROW]}))
+    assert card["performance"]["status"] == EXACT
+    assert card["performance"]["released"]["rows"] == [PRIVATE_ROW]
+    assert "Released with noise" in render(card)
 
 
 def test_too_few_patients_to_tell_is_an_answer_of_its_own() -> None:
