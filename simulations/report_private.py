@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from wardround.common import wording
 from wardround.common.learning.evaluating import Judgement, PrivateRow
 from wardround.common.wording import measure_name
-from wardround.simulations import verdicts
 from wardround.simulations.evaluation import ALL
 from wardround.simulations.resultrows import METRICS
 from wardround.simulations.results import Results
@@ -66,11 +66,11 @@ def private_section(results: Results) -> PrivateSection:
     spent = [row.value for row in results.held_out_epsilon if row.adversary in claims]
     return PrivateSection(
         declared=f"{measure_name(judged.measure)} ({judged.subject}) {judged.direction.replace('-', ' ')} "
-        f"{verdicts.number(judged.threshold)}",
+        f"{wording.number(judged.threshold)}",
         verdict=VERDICTS[judged.verdict],
         lines=tuple(line for row, line in found if not _is_detail(row)),
         others=tuple(line for row, line in found if _is_detail(row)),
-        epsilon=verdicts.number(max(spent)) if spent else verdicts.NOTHING,
+        epsilon=wording.number(max(spent)) if spent else wording.NOTHING,
     )
 
 
@@ -88,7 +88,7 @@ def _lines(results: Results, judged: Judgement) -> Iterator[tuple[PrivateRow, Pr
                 subject=row.subject,
                 patients=f"{row.column}: {row.group}" if row.column else "all",
                 measure=measure_name(row.measure),
-                value=verdicts.number(row.value) if row.value == row.value else WITHHELD,
+                value=wording.number(row.value) if row.value == row.value else WITHHELD,
                 private=_interval(row.private_low, row.private_high),
                 total=_interval(row.low, row.high),
                 exact=_exact(results, row),
@@ -97,7 +97,7 @@ def _lines(results: Results, judged: Judgement) -> Iterator[tuple[PrivateRow, Pr
 
 
 def _interval(low: float, high: float) -> str:
-    return verdicts.interval(low, high) if low == low else ""
+    return wording.interval(low, high) if low == low else ""
 
 
 def _exact(results: Results, row: PrivateRow) -> str:
@@ -119,4 +119,4 @@ def _exact(results: Results, row: PrivateRow) -> str:
         ]
     known = [value for value in values if value == value]
     several = len({one.subject for one in results.private_evaluation}) > 1
-    return verdicts.number(known[0]) if known and not (several and row.measure in METRICS) else ""
+    return wording.number(known[0]) if known and not (several and row.measure in METRICS) else ""
