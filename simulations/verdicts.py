@@ -14,6 +14,7 @@ from wardround.simulations.resultrows import LOWER_IS_BETTER, GainRow
 
 Word = Literal["better", "worse", "unsure", "unknown"]
 
+_NO_WIDTH: Final = 1e-9
 SYMBOLS: Final = {"better": "▲", "worse": "▼", "unsure": "○", "unknown": "?"}
 MANY: Final = 20
 """With more hospitals, pages lead with those that gain or lose and fold long lists away."""
@@ -33,9 +34,16 @@ class Gain:
 
         >>> Gain(value=0.12, low=0.03, high=0.21).word, Gain(value=0.12, low=-0.01, high=0.2).word
         ('better', 'unsure')
+
+        An interval without width says that no draw of so few patients differed, and nothing of how sure one can be.
+
+        >>> Gain(value=0.08, low=0.08, high=0.08).word
+        'unsure'
         """
         if not all(map(math.isfinite, (self.value, self.low, self.high))):
             return "unknown"
+        if self.high - self.low < _NO_WIDTH:
+            return "unsure"
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "unsure"
