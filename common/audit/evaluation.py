@@ -115,17 +115,17 @@ def _measures(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Finding:
             return refuted(_SAYS, expected=f"table {one.table[:16]}", found=found, where=RESULTS)
         if MODEL not in case.evidence.files:
             return not_checkable(_SAYS, why=f"there is no {MODEL}", where=RESULTS)
-        found = evaluation_of(case.protocol, released_parameters(case), released)
+        again = evaluation_of(case.protocol, released_parameters(case), released)
     except (WardroundError, KeyError, TypeError, ValueError) as error:
         return refuted(_SAYS, expected="a table and its measures", found=f"{error}"[:120], where=RESULTS)
-    rows, stated = found.rows, claim.get("rows")
+    rows, stated = again.rows, claim.get("rows")
     if not isinstance(stated, list) or len(stated) != len(rows) or not all(map(_same, rows, stated)):
         return refuted(_SAYS, expected=f"{len(rows)} measures of the table", found="others", where=RESULTS)
     verdict = claim.get("judgement", {})
-    if not isinstance(verdict, dict) or verdict.get("verdict") != found.judgement.verdict:
-        return refuted(_SAYS, expected=f"verdict {found.judgement.verdict!r}", found="another", where=RESULTS)
+    if not isinstance(verdict, dict) or verdict.get("verdict") != again.judgement.verdict:
+        return refuted(_SAYS, expected=f"verdict {again.judgement.verdict!r}", found="another", where=RESULTS)
     return confirmed(
-        _SAYS, found=f"{len(rows)} measures; the declared one: {found.judgement.verdict}", where=RESULTS
+        _SAYS, found=f"{len(rows)} measures; the declared one: {again.judgement.verdict}", where=RESULTS
     )
 
 

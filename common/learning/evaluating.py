@@ -162,7 +162,11 @@ def _slices(
     for axis, declared in zip(axes, terms.groups, strict=True):
         others = tuple(other - (other > axis) for other in axes if other != axis)
         for number, group in enumerate(declared.values):
-            yield declared.column, group, _summed(table.take(number, axis=axis), others, deviation)
+            yield (
+                declared.column,
+                group,
+                _summed(np.asarray(np.take(table, number, axis=axis)), others, deviation),
+            )
 
 
 def _summed(table: Numbers, axes: tuple[int, ...], deviation: float) -> NoisedTable:

@@ -22,6 +22,7 @@ from wardround.common.learning.evaluated import TABLE
 from wardround.common.learning.exchange import unpack_update
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import to_bytes
+from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, open_envelope
 
 WIDTH = 11
@@ -35,7 +36,7 @@ def made(tmp_path: Path) -> Consortium:
     return Consortium(tmp_path, names=("north", "south"))
 
 
-def answered(made: Consortium, round_: int, attempt: int = 1, protocol: object = STUDY) -> Envelope:
+def answered(made: Consortium, round_: int, attempt: int = 1, protocol: StudyProtocol = STUDY) -> Envelope:
     model = to_bytes(initial(STUDY, WIDTH))
     message = made.message(
         "task",
@@ -44,10 +45,10 @@ def answered(made: Consortium, round_: int, attempt: int = 1, protocol: object =
         model,
         round=round_,
         attempt=attempt,
-        base_model=digest(model),  # type: ignore[arg-type]
+        base_model=digest(model),
     )
     reply = Reception(made.site("north")).answer(message)
-    roster = approve(made.site("north"), made.bundle(protocol)).approval.roster  # type: ignore[arg-type]
+    roster = approve(made.site("north"), made.bundle(protocol)).approval.roster
     return open_envelope(reply, roster, receiver="coordinator", sender="north")
 
 

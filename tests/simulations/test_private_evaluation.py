@@ -14,7 +14,8 @@ from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.tabulating import counted, group_codes
 from wardround.common.privacy.events import GaussianSteps
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.trust.envelope import open_envelope
+from wardround.common.trust.envelope import Header, open_envelope
+from wardround.common.trust.identity import Roster
 from wardround.common.trust.studylog import read_log
 from wardround.server.coordinator import LOG
 from wardround.simulations.federation import Federation, released_table, run_federation
@@ -27,7 +28,7 @@ THREE = ("east", "north", "south")
 
 def exact(made: Federation, protocol: StudyProtocol, model: dict[str, np.ndarray]) -> np.ndarray:
     """Every hospital's held-out patients, counted from its own rows; of an external site everybody."""
-    return np.sum([_counted(one, protocol, model) for one in made.hospitals], axis=0)
+    return np.asarray(np.sum([_counted(one, protocol, model) for one in made.hospitals], axis=0))
 
 
 def _counted(one: Hospital, protocol: StudyProtocol, model: dict[str, np.ndarray]) -> np.ndarray:
@@ -90,7 +91,8 @@ def test_under_joint_noise_only_the_sum_of_the_tables_is_opened(tmp_path: Path) 
 def test_an_evaluation_that_lost_a_site_is_void_charged_and_asked_again(tmp_path: Path) -> None:
     made = small_federation(tmp_path, QUIET, names=THREE)
     made.folder.mkdir(parents=True)
-    roster, lost = [], []
+    roster: list[Roster] = []
+    lost: list[Header] = []
 
     def change(replies: Replies) -> Replies:
         if not roster:
@@ -136,7 +138,7 @@ def test_a_coordinator_that_died_before_the_evaluation_goes_on_with_it_and_nothi
 def test_an_evaluation_that_nobody_answers_ends_the_study_with_a_reason(tmp_path: Path) -> None:
     made = small_federation(tmp_path, QUIET)
     made.folder.mkdir(parents=True)
-    roster = []
+    roster: list[Roster] = []
 
     def change(replies: Replies) -> Replies:
         if not roster:
