@@ -51,7 +51,7 @@ class Screen(Watch):
         self._asked, self._began = sites, self._clock()
         self._answers.clear()
         again = f", attempt {attempt}" if attempt > 1 else ""
-        self.line(f"round {round_} of {self._rounds}{again}: {sites} hospitals are asked")
+        self.line(f"{self._named(round_)}{again}: {sites} hospitals are asked")
 
     def asked_again(self, site: str) -> None:
         """A site is asked once more."""
@@ -67,9 +67,13 @@ class Screen(Watch):
     def ended(self, round_: int, attempt: int, problems: Mapping[str, str]) -> None:
         """A round is over: how long it took, and who does not count."""
         seconds = self._clock() - self._began
-        self.line(f"round {round_} of {self._rounds}: ended after {seconds:.1f} s")
+        self.line(f"{self._named(round_)}: ended after {seconds:.1f} s")
         for site, why in sorted(problems.items()):
             self.line(f"  {site} does not count: {why}")
+
+    def _named(self, round_: int) -> str:
+        """The round after the last is the evaluation."""
+        return f"round {round_} of {self._rounds}" if round_ <= self._rounds else "evaluation"
 
 
 def roster_line(found: Attendance) -> str:

@@ -115,7 +115,7 @@ class Study:
         allowed = self.protocol.attempts_of(self.progress.rounds + 1)
         if self.progress.attempts >= allowed:
             raise StudyError(
-                f"round {self.progress.rounds + 1} stayed below its quorum of {self.quorum} in {allowed} attempts",
+                f"{self._open_round} stayed below its quorum of {self.quorum} in {allowed} attempts",
                 advice="see the study log for the sites that were missing or refused; answered attempts stay charged",
             )
         base = self.model if self.evaluating else self.progress.parameters
@@ -125,6 +125,10 @@ class Study:
             base=base,
             base_model=parameters_digest(base),
         )
+
+    @property
+    def _open_round(self) -> str:
+        return "the evaluation" if self.evaluating else f"round {self.progress.rounds + 1}"
 
     def close(self, updates: Mapping[str, Parameters]) -> bool:
         """End an attempt with the admitted updates; tells whether the round counts.

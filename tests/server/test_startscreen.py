@@ -39,3 +39,14 @@ def test_a_file_gets_one_line_per_event() -> None:
 
 def test_a_terminal_counts_answers_in_a_line_that_is_written_over() -> None:
     assert "\x1b[2Ktrial: 1 of 2 hospitals answered\r\x1b[2Ktrial: round 4" in play(Terminal())
+
+
+def test_the_round_after_the_last_is_called_the_evaluation() -> None:
+    stream = io.StringIO()
+    screen = Screen(stream, study="trial", rounds=9, clock=lambda: 0.0)
+    screen.asked(10, 1, 2)
+    screen.ended(10, 1, {})
+    assert stream.getvalue().splitlines() == [
+        "trial: evaluation: 2 hospitals are asked",
+        "trial: evaluation: ended after 0.0 s",
+    ]

@@ -150,7 +150,7 @@ def test_an_evaluation_that_nobody_answers_ends_the_study_with_a_reason(tmp_path
             if header.round != LAST or header.kind != "update"
         ]
 
-    with pytest.raises(StudyError, match="round 3 stayed below its quorum of 2 in 2 attempts"):
+    with pytest.raises(StudyError, match="the evaluation stayed below its quorum of 2 in 2 attempts"):
         play(made, change)
     assert kinds(made) == ["round", "round", "void", "void"]
 
