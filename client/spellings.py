@@ -43,6 +43,8 @@ def parse_numbers(series: "pd.Series[Any]") -> tuple[NDArray[np.float64], NDArra
 
 
 def _fast(series: "pd.Series[Any]") -> NDArray[np.float64] | None:
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iufb":
+        return series.to_numpy(np.float64)
     if not isinstance(series.dtype, pd.StringDtype):
         return None
     try:

@@ -69,7 +69,13 @@ def run_benchmarks(*, repeats: int) -> list[BenchRow]:
     rows = [row for sites in SITES for row in _overhead(sites, repeats)]
     # What runs in this process comes last: a child's peak memory counts from that of its parent.
     rows += [*_clipping(repeats), _private_step(repeats)]
-    return [*rows, _integer_noise(repeats), *_secure_sum(repeats), *_exchange(repeats)]
+    return [
+        *rows,
+        _integer_noise(repeats),
+        *_secure_sum(repeats),
+        *_exchange(repeats),
+        _predict(repeats),
+    ]
 
 
 def _overhead(sites: int, repeats: int) -> list[BenchRow]:
@@ -190,3 +196,9 @@ def _exchange(repeats: int) -> list[BenchRow]:
         BenchRow(name=f"{label}, {kind}", ours=ours, floor=floor, ratio=ours / floor, limit=limit, unit="s")
         for kind, floor, limit in (("budget", BUDGET_S, 1.0), ("floor", found["floor_s"], 25.0))
     ]
+
+
+def _predict(repeats: int) -> BenchRow:
+    """A hospital's table, with every check, beside reading it at once and a plain forward pass."""
+    pairs = _spawn(str(repeats), module="bench_predict").said["pairs"]
+    return _row("predict for 20,000 patients x 1,000 features, from Parquet", pairs, 10.0, "s")
