@@ -119,7 +119,7 @@ def row_end(data: bytes) -> int:
 
     Example:
         >>> row_end(b'a,b\n1,"x\ny"\n2,"')
-        11
+        12
     """
     if b'"' not in data:
         return data.rfind(b"\n") + 1
