@@ -158,8 +158,8 @@ def _tested(plan: Plan) -> Sequence[Hospital]:
 def _fill(board: Board, plan: Plan, run: RunFolder, step: Step) -> tuple[Parameters, Evaluated | None]:
     """Train everything and note every prediction; returns the federated model (of the last fold), and its table."""
     if not plan.folds:
-        final = _one_split(board, plan, plan.consortium.hospitals, run, step, suffix="")
-        return final, released_table(run.path / "federation", plan.protocol)
+        model = _one_split(board, plan, plan.consortium.hospitals, run, step, suffix="")
+        return model, released_table(run.path / "federation", plan.protocol)
     plan = replace(plan, protocol=cross_validated(plan.protocol))
     parts: list[tuple[Board, Sequence[Hospital]]] = []
     final: Parameters = {}

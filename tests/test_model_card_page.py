@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from wardround.common.card.card import FORMAT, SECTIONS, VERSION
 from wardround.common.card.checklists import items
@@ -34,9 +35,10 @@ def test_format_statuses_and_sizes_are_those_of_the_code() -> None:
 def test_the_fairness_example_is_accepted_and_does_what_the_page_says() -> None:
     (block,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     terms = tomllib.loads(block)
-    found = FairnessTerms(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in terms["fairness"].items()}
-    )
+    stated: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in terms["fairness"].items()
+    }
+    found = FairnessTerms(**stated)
     assert found.group_column in terms["cohort"]["subgroups"]
     weights = found.patient_weights(["female", "male"])
     assert weights is not None

@@ -9,24 +9,19 @@ Each approval is judged on its own: one that a hospital made up refutes that hos
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from wardround.common.audit.approvallines import Approval, agreed, approvals_in
 from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import APPROVALS
 from wardround.common.audit.ledgers import OwnLedger, ledger_files, open_ledger
-from wardround.common.audit.lines import base64_of, roster_in, text_in
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.audit.words import shown
 from wardround.common.errors import WardroundError
 from wardround.common.study.parts import Part, parts
 from wardround.common.trust.approved import ApprovedTerms, read_approved
-from wardround.common.trust.identity import Roster
 from wardround.common.trust.ledgernames import HELD_OUT
-from wardround.common.trust.statement import APPROVAL
-from wardround.common.trust.studylog import LogEntry
 
-_SIGNED: Final = "every approval in the log is one that its site signed, whole and in range"
 _BEFORE: Final = "each site had approved the study before it took part in a round"
 _TERMS: Final = "each site approved the terms that the protocol states"
 _ONE: Final = "a site's approvals agree about its ledger, and its charges came after what it reserved"
@@ -34,31 +29,6 @@ _RESERVED: Final = "no site was charged more than it approved"
 _LEDGER: Final = "the reservation that a site approved stands in its ledger"
 _HANDED: Final = "the approval that the hospital itself handed over is the one in the log"
 _CODE: Final = "the site runs the code that its approval names"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """An approval in the log.
-
-    Attributes:
-        line: Where it stands.
-        terms: What the site signed.
-        members: The list of members that it approved, where the line shows one beside it: another than the log's.
-    """
-
-    line: int
-    terms: ApprovedTerms
-    members: Roster | None = None
-
-    @property
-    def site(self) -> str:
-        """Who signed."""
-        return self.terms.site
-
-    @property
-    def where(self) -> str:
-        """For reports."""
-        return f"line {self.line}, {self.site}"
 
 
 def check_approvals(case: Case) -> Iterator[Finding]:
@@ -88,44 +58,6 @@ def _vouched(case: Case, finding: Finding, approvals: list[Approval]) -> Finding
     for one in approvals:
         finding = case.keys.vouched(finding, one.site, case.key_of(one.site, one.line))
     return finding
-
-
-def approvals_in(case: Case) -> tuple[list[Approval], list[Finding]]:
-    """All approvals that can be read, and a refutation of each that cannot."""
-    approvals, faults = [], []
-    for entry in case.of_kind(APPROVAL):
-        try:
-            approvals.append(_approval(case, entry))
-        except WardroundError as error:
-            site = entry.data.get("site")
-            where = f"line {entry.seq + 1}, {site if isinstance(site, str) else 'no site'}"
-            faults.append(refuted(_SIGNED, expected="such an approval", found=str(error), where=where))
-    return approvals, faults
-
-
-def agreed(case: Case, terms: ApprovedTerms) -> bool:
-    """Whether a site approved exactly what the protocol states."""
-    first, *rest = parts(case.protocol, terms.site)
-    same = (terms.study, terms.protocol) == (case.protocol.study.name, case.protocol.digest)
-    second = terms.evaluation
-    evaluation = second and (second.event, second.releases, second.delta)
-    return (
-        same
-        and (terms.event, terms.releases, terms.delta) == _price(first)
-        and (evaluation == (_price(rest[0]) if rest else None))
-    )
-
-
-def _price(part: Part) -> tuple[object, ...]:
-    return part.event, part.releases, part.delta
-
-
-def _approval(case: Case, entry: LogEntry) -> Approval:
-    site, line = text_in(entry, "site"), entry.seq + 1
-    data = base64_of(entry.data.get("statement"), entry)
-    terms = read_approved(data, site=site, signer=case.key_of(site, line), where=f"line {line}")
-    members = roster_in(entry, "roster") if "roster" in entry.data else None
-    return Approval(line=line, terms=terms, members=members)
 
 
 def _handed_over(case: Case, approvals: list[Approval]) -> Iterator[Finding]:

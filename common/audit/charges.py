@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wardround.common.audit.approvals import agreed, approvals_in
+from wardround.common.audit.approvallines import agreed, approvals_in
 from wardround.common.audit.case import Case
 from wardround.common.audit.ledgers import OwnLedger, check_receipts, ledger_files, open_ledger
 from wardround.common.errors import WardroundError
