@@ -58,7 +58,9 @@ def approval_of(body: bytes) -> tuple[object, ...]:
     said = json.loads(base64.b64decode(statement.pop("payload")))
     (signed,) = statement.pop("signatures")
     said["site"], said["time"] = "<names the hospital>", ("<the clock>", len(said["time"]))
-    said["ledger"]["hash"] = ("<a hash over a clock and a key>", len(said["ledger"]["hash"]))
+    for price in (said, said.get("evaluation")):  # of training, and of the evaluation if there is one
+        if price:
+            price["ledger"]["hash"] = ("<a hash over a clock and a key>", len(price["ledger"]["hash"]))
     lengths = {name: len(value) for name, value in signed.items()}
     return tuple(sorted((name, repr(value)) for name, value in (said | statement | lengths).items()))
 
