@@ -122,9 +122,7 @@ def _consent(approval: Approval, office: Office, ledger: Ledger) -> None:
     office.policy.check(approval.protocol)
 
 
-def _trainer(approval: Approval, office: Office) -> FrozenTrainer | None:
-    if office.policy.site in approval.protocol.external_sites:
-        return None
+def _trainer(approval: Approval, office: Office) -> FrozenTrainer:
     return frozen_trainer(
         approval.protocol,
         approval.cohort_path,
