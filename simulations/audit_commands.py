@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,8 @@ def _add_secagg(verbs: "_Parsers[argparse.ArgumentParser]") -> None:
 
 def run_conform(chosen: argparse.Namespace) -> int:
     """`wardround audit conform`."""
+    # Read once, when torch is loaded: threads that wait for work between small products would burn half of the time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from wardround.common.errors import UsageError
     from wardround.common.trust.identity import SigningKey
     from wardround.simulations.conformance import NAMES, as_json, conform, in_words, write_report

@@ -28,7 +28,7 @@ from wardround.common.trust.sumwire import Masked
 from wardround.common.trust.witness import answer
 from wardround.simulations.conformancechild import in_a_child
 from wardround.simulations.conformanceexam import Examination, Seen
-from wardround.simulations.conformanceledger import ledger
+from wardround.simulations.conformanceledger import ledger, written
 from wardround.simulations.conformancepatients import FEW, WITH, WITHOUT, Asked
 from wardround.simulations.conformancesite import ANOTHER_RUN, COORDINATOR, RUN, Moment, Reply, rounds
 from wardround.simulations.conformancestats import Check, certain
@@ -142,7 +142,7 @@ def _streams() -> bytes:
 
 def _replay(exam: Examination) -> Check:
     """The last attempt of a study, asked again: as it was, from another model; and one that is over."""
-    protocol, before = exam.admit(CALMED, WITHOUT), len(exam.grounds.book(WITHOUT))
+    protocol, before = exam.admit(CALMED, WITHOUT), written(exam, WITHOUT)
     last, base = Moment(round=CALMED.rounds), exam.first(CALMED)
     asked = (CALMED, WITHOUT, last)
     sent = [seen.reply.data for seen in exam.seen if (seen.asked, seen.site, seen.moment) == asked]
@@ -151,7 +151,7 @@ def _replay(exam: Examination) -> Check:
     for model, moment in ((other, last), (base, Moment(round=1))):
         if _answers(exam, WITHOUT, CALMED, model, moment):
             again.append(_data(exam.grounds.updates(WITHOUT, protocol, model, [moment])))
-    wrong = sum([data] != sent for data in again) + (len(exam.grounds.book(WITHOUT)) != before)
+    wrong = sum([data] != sent for data in again) + (written(exam, WITHOUT) != before)
     return _check("replays", "the same attempt gets the same bytes or none, and costs nothing more", wrong, 4)
 
 
@@ -215,10 +215,10 @@ def _answers(
     run: str = RUN,
 ) -> bool:
     """Whether a hospital works on what it must decline, or charges for it."""
-    protocol, before = exam.admit(asked, site), len(exam.grounds.book(site))
+    protocol, before = exam.admit(asked, site), written(exam, site)
     model = named or parameters_digest(base)
     try:
         exam.grounds.ask(site, protocol, TASK, to_bytes(base), base=model, moments=[moment], run=run)
     except WardroundError:
-        return len(exam.grounds.book(site)) != before
+        return written(exam, site) != before
     return True

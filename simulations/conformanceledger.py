@@ -26,6 +26,11 @@ def ledger(exam: Examination) -> Iterator[Check]:
     yield _interrupted(exam)
 
 
+def written(exam: Examination, site: str) -> bytes:
+    """A hospital's ledger as it is on disk: for a comparison, which needs no verification; `ledger` verifies it."""
+    return (exam.grounds.folder(site) / "ledger" / "ledger.jsonl").read_bytes()
+
+
 def _charges(exam: Examination, site: str) -> Check:
     """Entry by entry: the receipt names its own charge, the settlement the very bytes, and nothing was returned."""
     book = exam.grounds.book(site)
