@@ -73,6 +73,9 @@ USED_BY = {
     "flwr.supercore.inflatable.inflatable_object.iterate_object_tree": LYING,
     "flwr.supercore.inflatable.inflatable_protobuf_utils.make_pull_object_fn_protobuf": LYING,
     "flwr.supercore.inflatable.inflatable_utils.ObjectPullError": OPENED,
+    "flwr.supercore.inflatable.inflatable_utils.ObjectPushError": (
+        f"{STALLS}::test_a_superlink_that_dies_while_it_is_sent_a_message_ends_no_study"
+    ),
     "flwr.supercore.inflatable.inflatable_utils.ObjectUnavailableError": OPENED,
     "flwr.supercore.inflatable.inflatable_utils.inflate_object_from_contents": OPENED,
     "flwr.supercore.inflatable.inflatable_utils.pull_and_inflate_object_from_tree": LOOKS,

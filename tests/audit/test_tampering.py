@@ -195,7 +195,8 @@ TAMPERINGS: tuple[Tamper, ...] = (
 
 @pytest.mark.parametrize("mechanism", sorted(STUDIES))
 def test_an_honest_record_is_not_refuted(mechanism: str, tmp_path: Path) -> None:
-    findings = judged(record(mechanism).hand_over(tmp_path / "bundle"))
+    bundle = record(mechanism).hand_over(tmp_path / "bundle")
+    findings = judged(bundle, bundle / "roster.json")
     assert [one for one in findings if one.verdict == "refuted"] == []
     assert sum(one.verdict == "confirmed" for one in findings) > 25
 

@@ -132,11 +132,13 @@ def test_the_report_is_one_self_contained_page() -> None:
 def test_report_writes_the_same_page_again(tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(open_run(), run)
-    before = (run / "report.html").read_bytes()
-    (run / "report.html").unlink()
+    pages = run / "report.html", run / "model-card.html"
+    before = [page.read_bytes() for page in pages]
+    for page in pages:
+        page.unlink()
     said = command("report", run)
-    assert (said.code, said.out) == (0, f"Report: {run / 'report.html'}\n")
-    assert (run / "report.html").read_bytes() == before
+    assert (said.code, said.out) == (0, f"Report: {pages[0]}\nModel card: {pages[1]}\n")
+    assert [page.read_bytes() for page in pages] == before
 
 
 def test_report_of_an_unfinished_run_is_refused_with_advice(tmp_path: Path) -> None:
