@@ -134,7 +134,7 @@ def _ledgers(case: Case) -> Iterator[Finding]:
             if word.ledger is None:
                 continue
             seq, head = word.ledger
-            last = max(heads[site], default=-1)
+            last = next(reversed(heads[site]), -1)  # entries come in their order
             if seq <= last and heads[site].get(seq) != head:
                 where = f"{attempt.where}, {site}"
                 found = (

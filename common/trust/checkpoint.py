@@ -270,7 +270,7 @@ def parse_line(line: str, *, where: str = "the signature line") -> NoteSignature
         TrustError: It is none.
     """
     name, space, data = line.removeprefix(_DASH).partition(" ")
-    plain = name.isprintable() and not any(one.isspace() or one == "+" for one in name)
+    plain = name.isprintable() and name.split() == [name] and "+" not in name
     if not (line.startswith(_DASH) and name and plain and space):
         raise _malformed(where)
     found = bytes_of(data, where=where)

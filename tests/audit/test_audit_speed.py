@@ -14,6 +14,7 @@ from wardround.common.trust import studylog
 from wardround.common.trust.checkpoint import Checkpoint, origin, sign
 from wardround.common.trust.checkpointfile import HEAD, checkpoint_line
 from wardround.common.trust.envelope import Header, head_of, seal
+from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.merkle import Tree
 from wardround.common.trust.signed import text_of, timestamp
 from wardround.common.trust.studylog import LogEntry
@@ -68,7 +69,18 @@ def long_log(folder: Path) -> Path:
     return with_manifest(folder, protocol)
 
 
-def test_ten_thousand_lines_are_verified_in_ten_seconds(tmp_path: Path) -> None:
+def signatures_alone() -> float:
+    """Processor seconds of the two signatures of each line, which nothing can leave out."""
+    key, asked = SigningKey.generate(), 500
+    message = b"head" * 64
+    signed = key.sign("head", message)
+    began = time.process_time()
+    for _ in range(asked):
+        key.public.verify("head", message, signed)
+    return (time.process_time() - began) * 2 * LINES / asked
+
+
+def test_ten_thousand_lines_take_four_times_as_long_as_their_signatures_at_most(tmp_path: Path) -> None:
     bundle = long_log(tmp_path / "bundle")
     began = time.process_time()
     case, findings = verify((bundle,))
@@ -77,7 +89,7 @@ def test_ten_thousand_lines_are_verified_in_ten_seconds(tmp_path: Path) -> None:
     assert len(case.entries) == LINES
     (signed,) = (one for one in findings if one.claim == SIGNED)
     assert f"{LINES - 2} heads fit keys that only the bundle names" in signed.found
-    assert took < 10
+    assert took < 4 * signatures_alone()  # measured: 2.3 to 2.6 times, 6 to 9 s
 
 
 def test_an_auditor_starts_in_a_second_without_torch_flower_or_pandas() -> None:

@@ -195,8 +195,9 @@ TAMPERINGS: tuple[Tamper, ...] = (
 
 @pytest.mark.parametrize("mechanism", sorted(STUDIES))
 def test_an_honest_record_is_not_refuted(mechanism: str, tmp_path: Path) -> None:
-    bundle = record(mechanism).hand_over(tmp_path / "bundle")
-    findings = judged(bundle, bundle / "roster.json")
+    told, keys = record(mechanism), tmp_path / "own.json"
+    keys.write_bytes(told.files["roster.json"])
+    findings = judged(told.hand_over(tmp_path / "bundle"), keys)
     assert [one for one in findings if one.verdict == "refuted"] == []
     assert sum(one.verdict == "confirmed" for one in findings) > 25
 

@@ -91,7 +91,11 @@ def test_half_a_message_holds_nobody_up_once_its_run_has_ended(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "kept", [False, True], ids=["before a part arrives", "before it says that a part arrived"]
+    "kept",
+    [
+        pytest.param(False, id="before a part arrives", marks=pytest.mark.slow),
+        pytest.param(True, id="before it says that a part arrived"),
+    ],
 )
 def test_a_superlink_that_dies_while_it_is_sent_a_message_ends_no_study(tmp_path: Path, kept: bool) -> None:
     def main(grid: Grid, context: Context) -> None:
