@@ -31,6 +31,7 @@ def test_the_child_that_computes_is_killed(running_ward: Ward) -> None:
     assert running_ward.pid("north", "executor") == executor
 
 
+@pytest.mark.slow
 @pytest.mark.failure("executor killed", "started again; uninterrupted model")
 def test_the_executor_is_killed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("executor"))
@@ -70,6 +71,7 @@ def test_the_start_command_is_killed_after_a_second_one_was_refused(running_ward
     ends_as_uninterrupted(running_ward, name, running_ward.start(name), rounds=6)
 
 
+@pytest.mark.slow
 @pytest.mark.failure("network of a hospital cut and healed", "what was lost comes again; uninterrupted model")
 def test_the_network_of_a_hospital_is_cut_and_healed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("cut"))

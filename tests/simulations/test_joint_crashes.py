@@ -121,6 +121,7 @@ def check_finished(crash: Crash, later: tuple[str, ...]) -> None:
     assert kinds.count("void") <= 1, crash
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_disk")
 def test_a_joint_study_survives_every_crash(tmp_path: Path) -> None:
     seen, returned = set(), 0
