@@ -143,6 +143,7 @@ def check(found: Mapping[str, np.ndarray], lowest: float) -> None:
         assert total >= lowest or name == "expected_calibration_error", name
 
 
+@pytest.mark.slow
 def test_intervals_hold_their_truth_in_a_few_repetitions() -> None:
     """With so few repetitions an honest 95% lies above these bounds in all but one or two of 1,000 series."""
     some = ("auc", "accuracy", "brier", "calibration_slope", "net_benefit_at_0.2", "observed_3")

@@ -51,6 +51,7 @@ def test_the_superlink_is_killed(running_ward: Ward) -> None:
 
 
 @pytest.mark.failure("`server start` killed", "goes on from its checkpoint; uninterrupted model")
+@pytest.mark.slow
 def test_the_start_command_is_killed_after_a_second_one_was_refused(running_ward: Ward) -> None:
     name = running_ward.agree(asked("start", rounds=6))
     process = running_ward.start(name)

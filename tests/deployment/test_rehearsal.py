@@ -74,6 +74,7 @@ def test_a_rehearsal_ends_with_the_weights_of_the_simulation_and_leaves_nothing_
     assert command(*words(tmp_path / "a", protocol)).code == 2  # the folder is taken
 
 
+@pytest.mark.slow
 def test_joint_noise_is_rehearsed_over_three_hospitals_that_approved_each_other(tmp_path: Path) -> None:
     protocol = joint_study(rounds=2, attempts=1)
     said = command(*words(tmp_path, protocol))

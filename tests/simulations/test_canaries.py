@@ -196,6 +196,7 @@ def test_twenty_seeds_stay_within_the_claim(epsilon: float) -> None:
     assert sum(report.refuted for report in reports) <= 1 + seeds // 6
 
 
+@pytest.mark.slow
 def test_the_command_audits_the_installed_hospital(capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         "audit",

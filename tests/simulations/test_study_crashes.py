@@ -72,6 +72,7 @@ def charged(folder: Path, number: int) -> int:
     )
 
 
+@pytest.mark.slow
 def test_a_private_study_survives_every_crash(tmp_path: Path, quick_disk: None) -> None:
     protocol = private_protocol(rounds=ROUNDS, attempts=2)
     seen = set()
