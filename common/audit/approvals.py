@@ -14,7 +14,7 @@ from typing import Final
 from wardround.common.audit.approvallines import Approval, agreed, approvals_in
 from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import APPROVALS
-from wardround.common.audit.ledgers import OwnLedger, ledger_files, open_ledger
+from wardround.common.audit.ownledger import OwnLedger
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.audit.words import shown
 from wardround.common.errors import WardroundError
@@ -207,11 +207,7 @@ def _approved(terms: ApprovedTerms, part: Part) -> int:
 
 
 def _ledgers(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
-    for name in ledger_files(case.evidence):
-        try:
-            ledger = open_ledger(case.evidence, name, case.roster.sites)
-        except WardroundError:
-            continue  # `check_ledgers` says so
+    for ledger in case.ledgers():
         for one in approvals:
             if one.site == ledger.site:
                 yield from _reservations(case, ledger, one.terms)

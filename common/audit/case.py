@@ -7,7 +7,7 @@ coordinator, or do not follow each other, ends the audit with that finding.
 import contextlib
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -15,6 +15,7 @@ from typing import Final
 from wardround.common.audit.evidence import LOG, STUDY, Evidence
 from wardround.common.audit.keys import OwnKeys
 from wardround.common.audit.lines import Attempt, attempt_of, left_in, roster_of, text_in
+from wardround.common.audit.ownledger import OwnLedger, ledger_files, open_ledger
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import loads
@@ -87,12 +88,12 @@ class Case:
                 found.append(one)
         return tuple(found)
 
-    @property
+    @cached_property
     def attempts(self) -> tuple[Attempt, ...]:
         """Those of training."""
         return tuple(one for one in self.releases if not self.protocol.evaluates(one.round))
 
-    @property
+    @cached_property
     def evaluations(self) -> tuple[Attempt, ...]:
         """Those of the evaluation."""
         return tuple(one for one in self.releases if self.protocol.evaluates(one.round))
@@ -110,6 +111,28 @@ class Case:
         """The sites that took part no more when a line was written."""
         before = [number for number in self.left if number < line]
         return self.left[max(before)] if before else frozenset()
+
+    def ledger(self, name: str) -> OwnLedger:
+        """A ledger among the files; verified once.
+
+        Raises: as `open_ledger`.
+        """
+        if name not in self._verified:
+            self._verified[name] = open_ledger(self.evidence, name, self.roster.sites)
+        return self._verified[name]
+
+    def ledgers(self) -> Iterator[OwnLedger]:
+        """All that hold; what is wrong with the others, `check_ledgers` says."""
+        for name in ledger_files(self.evidence):
+            try:
+                ledger = self.ledger(name)
+            except WardroundError:
+                continue
+            yield ledger
+
+    @cached_property
+    def _verified(self) -> dict[str, OwnLedger]:
+        return {}
 
     def of_kind(self, kind: str) -> list[LogEntry]:
         """All lines of a kind."""

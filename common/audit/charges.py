@@ -20,10 +20,12 @@ from itertools import pairwise
 
 from wardround.common.audit.approvallines import agreed, approvals_in
 from wardround.common.audit.case import Case
-from wardround.common.audit.ledgers import OwnLedger, check_receipts, ledger_files, open_ledger
+from wardround.common.audit.ledgers import check_receipts
+from wardround.common.audit.ownledger import OwnLedger
 from wardround.common.errors import WardroundError
 from wardround.common.study.parts import parts
-from wardround.common.trust.ledgernames import key_of
+from wardround.common.trust.ledgernames import Pool, key_of
+from wardround.common.trust.ledgerstate import Account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +118,8 @@ def charges_of(case: Case) -> Mapping[str, Charges]:
 def _counted(case: Case) -> Mapping[str, Counted]:
     """The ledgers that hold and that fit the receipts in the log; of others `check_ledgers` says what is wrong."""
     found: dict[str, Counted] = {}
-    for name in ledger_files(case.evidence):
+    for ledger in case.ledgers():
         try:
-            ledger = open_ledger(case.evidence, name, case.roster.sites)
             if case.protocol.private:
                 check_receipts(case, ledger)
         except WardroundError:
@@ -127,15 +128,28 @@ def _counted(case: Case) -> Mapping[str, Counted]:
     return found
 
 
+def charges_in(case: Case, ledger: OwnLedger, pool: Pool) -> int:
+    """Releases of this run that a ledger charged to a pool and did not give back.
+
+    A torn line counts for the pool's lifetime, but nothing was released for it.
+    """
+    of_run = (one for one in _accounts(case, ledger, pool) if one.run == case.run)
+    return sum(len(one.spends) - len(one.returns) for one in of_run)
+
+
+def _accounts(case: Case, ledger: OwnLedger, pool: Pool) -> Sequence[Account]:
+    """Those of this study, whatever run they are of."""
+    study = case.protocol.study.name, case.protocol.digest, pool
+    return [one for one in ledger.state.accounts if key_of(one.reserved.payload) == study]
+
+
 def _count(case: Case, ledger: OwnLedger) -> Counted:
-    """Charges of the run; a torn line counts for the pool's lifetime, but nothing was trained for it."""
-    study = case.protocol.study.name, case.protocol.digest, "training"
-    accounts = [one for one in ledger.state.accounts if key_of(one.reserved.payload) == study]
-    of_run = [one for one in accounts if one.run == case.run]
+    accounts = _accounts(case, ledger, "training")
     still_open = any(one.closed is None for one in accounts if one.run in (case.run, None))
-    ended = any(one.ended for one in of_run)  # then no later reservation is ever charged for it
+    # Then no later reservation is ever charged for this run.
+    ended = any(one.ended for one in accounts if one.run == case.run)
     return Counted(
-        charges=sum(len(one.spends) - len(one.returns) for one in of_run),
+        charges=charges_in(case, ledger, "training"),
         final=ledger.whole and (ended or not still_open),
         until=f"entry {ledger.entries[-1].seq} of {ledger.entries[-1].time}",
     )

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from wardround.common.audit.case import Case
+from wardround.common.audit.charges import charges_in
 from wardround.common.audit.evidence import RESULTS
-from wardround.common.audit.ledgers import OwnLedger, ledger_files, open_ledger
-from wardround.common.audit.recompute import fits, recompute
+from wardround.common.audit.ownledger import OwnLedger
+from wardround.common.audit.recompute import fits
+from wardround.common.audit.spending import epsilons
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
-from wardround.common.errors import StorageError, WardroundError
+from wardround.common.errors import StorageError
 from wardround.common.learning.study import quorum_of
-from wardround.common.privacy.coalitions import observers
-from wardround.common.privacy.events import times
-from wardround.common.trust.ledgernames import HELD_OUT, key_of
+from wardround.common.trust.ledgernames import HELD_OUT
 
 _COST: Final = "the stated epsilon of the evaluation is that of its tables"
 
@@ -36,7 +36,7 @@ def check_costs(case: Case, claim: Mapping[str, Any]) -> Iterator[Finding]:
         stated = {str(site["site"]): dict(site["epsilon"]) for site in claim["sites"]}
     except (KeyError, TypeError, ValueError):
         raise StorageError(f"expected the sites of the evaluation in {RESULTS}") from None
-    ledgers = dict(_ledgers(case))
+    ledgers = {ledger.site: ledger for ledger in case.ledgers()}
     for site in case.roster.site_names:
         yield _cost(case, site, stated.get(site, {}), ledgers.get(site))
 
@@ -44,10 +44,10 @@ def check_costs(case: Case, claim: Mapping[str, Any]) -> Iterator[Finding]:
 def _cost(case: Case, site: str, stated: Mapping[str, Any], ledger: OwnLedger | None) -> Finding:
     asked = sum(one.sites[site].asked for one in case.evaluations if site in one.sites)
     most = case.protocol.attempts_of(case.protocol.federation.rounds + 1)
-    low, high = (asked, most) if ledger is None else (_charges(case, ledger), asked)
-    least, told = _epsilons(case, low), _epsilons(case, max(low, high))
-    shown = "; ".join(f"{value:.4f} against {words}" for words, value in _epsilons(case, asked).items())
-    fine = stated.keys() == _epsilons(case, asked).keys() and all(
+    low, high = (asked, most) if ledger is None else (charges_in(case, ledger, HELD_OUT), asked)
+    least, told, said = (_epsilons(case, tables) for tables in (low, max(low, high), asked))
+    shown = "; ".join(f"{value:.4f} against {words}" for words, value in said.items())
+    fine = stated.keys() == said.keys() and all(
         isinstance(value, int | float) and fits(float(value), least.get(words, 0.0), told[words])
         for words, value in stated.items()
     )
@@ -71,27 +71,5 @@ def _cost(case: Case, site: str, stated: Mapping[str, Any], ledger: OwnLedger | 
 def _epsilons(case: Case, tables: int) -> Mapping[str, float]:
     """Coalition -> epsilon of so many tables at the evaluation's delta."""
     protocol, last = case.protocol, case.protocol.federation.rounds + 1
-    event, delta = protocol.event_of(last), protocol.privacy_of(last).delta
     fewest = quorum_of(protocol, len(case.roster.site_names))
-    return {
-        words: recompute(times(event, tables), delta, left=left).epsilon
-        for words, left in observers(event, fewest, tables)
-    }
-
-
-def _ledgers(case: Case) -> Iterator[tuple[str, OwnLedger]]:
-    for name in ledger_files(case.evidence):
-        try:
-            ledger = open_ledger(case.evidence, name, case.roster.sites)
-        except WardroundError:
-            continue  # `check_ledgers` says so
-        yield ledger.site, ledger
-
-
-def _charges(case: Case, ledger: OwnLedger) -> int:
-    """Tables of this run that the ledger charged and did not give back."""
-    study = case.protocol.study.name, case.protocol.digest, HELD_OUT
-    of_run = [
-        one for one in ledger.state.accounts if key_of(one.reserved.payload) == study and one.run == case.run
-    ]
-    return sum(len(one.spends) - len(one.returns) for one in of_run)
+    return epsilons(protocol.event_of(last), tables, protocol.privacy_of(last).delta, fewest)

@@ -5,64 +5,24 @@ moment, so a ledger that was shortened, rewritten or restored from an older copy
 does not know means that the log lost an attempt.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from wardround.common.audit.case import Case
-from wardround.common.audit.evidence import LEDGERS, Evidence
 from wardround.common.audit.lines import Attempt, SiteWord
+from wardround.common.audit.ownledger import OwnLedger, ledger_files
 from wardround.common.audit.recompute import recompute
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.errors import PrivacyError, TrustError, WardroundError
 from wardround.common.privacy.events import DpEvent, encode
-from wardround.common.trust.identity import PublicKey
-from wardround.common.trust.ledger import read_ledger
-from wardround.common.trust.ledgerfile import check_head, read_bytes, read_head
 from wardround.common.trust.ledgerline import Entry
 from wardround.common.trust.ledgernames import HELD_OUT, Moment, Pool, moment_of, pool_of, run_of
-from wardround.common.trust.ledgerpools import falling_on
-from wardround.common.trust.ledgerstate import PoolState
 from wardround.common.trust.merkle import Tree
 
 _CHAIN: Final = "the hospital's ledger is whole, signed by it, and keeps its own rules"
 _AGREES: Final = "ledger and log know the same charges"
 _WITNESS: Final = "the hospital remembers the same log"
 _LIFETIME: Final = "what the patients have spent over their lifetime"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnLedger:
-    """A verified ledger.
-
-    Attributes:
-        site: Whose.
-        entries: All of them; of a copy without its head, all up to the last of the copy.
-        whole: Whether its head is there, which shows that nothing after the last entry was left out.
-    """
-
-    site: str
-    entries: tuple[Entry, ...]
-    whole: bool = False
-
-    @property
-    def pool(self) -> str:
-        """Name of the patient pool."""
-        return str(self.entries[0].payload.get("pool", ""))
-
-    @property
-    def state(self) -> PoolState:
-        """What the entries come to."""
-        state = PoolState()
-        for entry in self.entries[1:]:
-            state.apply(entry)
-        return state
-
-    def spent(self, pool: Pool = "training") -> list[DpEvent]:
-        """Everything that was charged to the patients who train, or to those held out, over all studies."""
-        return falling_on(pool, [account.charge(account.charged) for account in self.state.accounts])
 
 
 def check_ledgers(case: Case) -> Iterator[Finding]:
@@ -75,7 +35,7 @@ def check_ledgers(case: Case) -> Iterator[Finding]:
     handed: set[str] = set()
     for name in ledger_files(case.evidence):
         try:
-            ledger = open_ledger(case.evidence, name, case.roster.sites)
+            ledger = case.ledger(name)
         except WardroundError as error:
             yield refuted(_CHAIN, expected="a ledger of one of the sites", found=str(error), where=name)
             continue
@@ -90,56 +50,6 @@ def check_ledgers(case: Case) -> Iterator[Finding]:
             yield _lifetime(ledger, HELD_OUT, case.protocol.privacy.delta)
     for site in sorted(set(case.roster.site_names) - handed):
         yield not_checkable(_AGREES, why="the hospital handed over no ledger", where=site)
-
-
-def ledger_files(evidence: Evidence) -> list[str]:
-    """The ledgers among the files."""
-    return [name for name in evidence.below(LEDGERS) if name.endswith(".jsonl")]
-
-
-def open_ledger(evidence: Evidence, name: str, keys: Mapping[str, PublicKey]) -> OwnLedger:
-    """Verify a ledger, and that it is not behind its head file.
-
-    Args:
-        evidence: The files.
-        name: Of the ledger.
-        keys: Site -> key; the ledger names its own by fingerprint.
-
-    Raises:
-        TrustError: It was changed, shortened, breaks a rule, or is nobody's of these.
-        StorageError: It cannot be read.
-    """
-    evidence.need(name)
-    ledger = ledger_at(evidence.files[name], keys.items())
-    head = evidence.files.get(f"{name.removesuffix('.jsonl')}.head.json")
-    if head is not None:
-        check_head(list(ledger.entries), read_head(head, keys[ledger.site]), name)
-    return replace(ledger, whole=head is not None)
-
-
-def ledger_at(path: Path, keys: Iterable[tuple[str, PublicKey]]) -> OwnLedger:
-    """Verify a ledger alone, under that of the sites' keys that it names. A copy does not say what came after it.
-
-    Raises:
-        TrustError: It was changed, shortened, breaks a rule, or is nobody's of these.
-        StorageError: It cannot be read.
-    """
-    first, _, _ = (read_bytes(path) or b"").partition(b"\n")
-    fingerprint = _key_in(first, path.name)
-    for site, key in keys:
-        if key.fingerprint == fingerprint:
-            return OwnLedger(site=site, entries=read_ledger(path, key))
-    raise TrustError(
-        f"{path.name} belongs to key {fingerprint[:16]}, which is none of those known here",
-        advice="give the hospital's own key with --keys: its roster, or NAME.pem",
-    )
-
-
-def _key_in(line: bytes, name: str) -> str:
-    try:
-        return str(json.loads(line)["payload"]["key"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise TrustError(f"expected a ledger in {name}") from None
 
 
 def _agrees(case: Case, ledger: OwnLedger) -> Finding:

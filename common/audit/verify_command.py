@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wardround.common.audit.case import Case
     from wardround.common.audit.keys import OwnKeys
-    from wardround.common.audit.ledgers import OwnLedger
+    from wardround.common.audit.ownledger import OwnLedger
 
 _Parsers = argparse._SubParsersAction
 
@@ -112,7 +112,7 @@ def _of_study(arguments: argparse.Namespace, folders: tuple[Path, ...], own: "Ow
 
 
 def _of_ledgers(arguments: argparse.Namespace, own: "OwnKeys") -> int:
-    from wardround.common.audit.ledgers import ledger_at
+    from wardround.common.audit.ownledger import ledger_at
 
     delta = arguments.delta or 1e-5
     brought = [(name, key) for name, keys in own.keys.items() for key in keys]
