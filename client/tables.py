@@ -14,7 +14,8 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,16 +102,23 @@ def kind_of(file: Path) -> tuple[str, bool]:
     return kind, packed
 
 
-def _bytes(file: Path, packed: bool) -> bytes:
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """While a table is read: what the disk or an archive raises becomes a `CohortError`."""
     try:
-        data = file.read_bytes()
-        return gzip.decompress(data) if packed else data
+        yield
     except FileNotFoundError:
         raise CohortError(f"there is no table at {file}", advice="check the path") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CohortError(
             f"could not read {file}: {type(error).__name__}", advice="check permissions, or export it again"
         ) from None
+
+
+def _bytes(file: Path, packed: bool) -> bytes:
+    with reading(file):
+        data = file.read_bytes()
+        return gzip.decompress(data) if packed else data
 
 
 def text_table(data: bytes, kind: str, name: str, *, before: int = 0) -> pa.Table:

@@ -6,7 +6,6 @@ makes a part grow to the end of the file, as it does when the file is read whole
 """
 
 import gzip
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from wardround.client.tables import as_frame, kind_of, plain_table, text_table
+from wardround.client.tables import as_frame, kind_of, plain_table, reading, text_table
 from wardround.common.errors import CohortError
 
 BLOCK: Final = 1 << 25
@@ -60,27 +59,20 @@ def read_parts(
         CohortError: As `read_table`, when the part that is at fault is reached.
     """
     kind, packed = kind_of(path)
-    try:
-        with path.open("rb") as raw:
-            size = max(path.stat().st_size, 1)
-            if kind == "parquet":
-                yield from _parquet(raw, packed, path.name, verbatim, rows)
-                return
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
-            seen = 0
-            for table in _tables(stream, kind, path.name, block):
-                if table.num_rows:
-                    frame = as_frame(table, path.name, verbatim)
-                    yield TablePart(frame=frame, first=seen, done=min(raw.tell() / size, 1.0))
-                    seen += len(frame)
-            if not seen:
-                raise _no_rows(path.name)
-    except FileNotFoundError:
-        raise CohortError(f"there is no table at {path}", advice="check the path") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise CohortError(
-            f"could not read {path}: {type(error).__name__}", advice="check permissions, or export it again"
-        ) from None
+    with reading(path), path.open("rb") as raw:
+        size = max(path.stat().st_size, 1)
+        if kind == "parquet":
+            yield from _parquet(raw, packed, path.name, verbatim, rows)
+            return
+        stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+        seen = 0
+        for table in _tables(stream, kind, path.name, block):
+            if table.num_rows:
+                frame = as_frame(table, path.name, verbatim)
+                yield TablePart(frame=frame, first=seen, done=min(raw.tell() / size, 1.0))
+                seen += len(frame)
+        if not seen:
+            raise _no_rows(path.name)
 
 
 def _tables(stream: BinaryIO, kind: str, name: str, block: int) -> Iterator[pa.Table]:
