@@ -5,7 +5,6 @@ the protocol's price, and holds finite numbers in the model's shapes. Everything
 the log; nothing a site sends can crash or steer a round beyond its own weighted update.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wardround.common.errors import TrustError
@@ -13,7 +12,7 @@ from wardround.common.learning.evaluated import check_table
 from wardround.common.learning.exchange import DECLINED, UPDATE, Receipt, refusal_reference, unpack_update
 from wardround.common.learning.parameters import Parameters, check_update
 from wardround.common.learning.study import RoundTask
-from wardround.common.study.parts import Part, parts
+from wardround.common.study.parts import disagreement
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.approved import ApprovedTerms, read_approved
 from wardround.common.trust.envelope import Envelope, Header, head_of, open_envelope, open_head
@@ -127,24 +126,9 @@ def check_approval(statement: bytes, site: str, roster: Roster, protocol: StudyP
         StorageError: From a newer release.
     """
     found = read_approved(statement, site=site, signer=roster.key(site))
-    first, *rest = parts(protocol, site)
-    agreed: Mapping[str, object] = {
-        "study": protocol.study.name,
-        "protocol": protocol.digest,
-        **_price(first),
-    }
-    for name, expected in agreed.items():
-        if getattr(found, name) != expected:
-            raise TrustError(f"expected {site!r} to approve this study, found another {name} in its approval")
-    said = found.evaluation
-    price = {"event": said.event, "releases": said.releases, "delta": said.delta} if said else None
-    if price != (_price(rest[0]) if rest else None):
-        raise TrustError(f"expected {site!r} to approve this study, found another evaluation in its approval")
+    if other := disagreement(protocol, found):
+        raise TrustError(f"expected {site!r} to approve this study, found another {other} in its approval")
     return found
-
-
-def _price(part: Part) -> Mapping[str, object]:
-    return {"event": part.event, "releases": part.releases, "delta": part.delta}
 
 
 def refused_by_site(

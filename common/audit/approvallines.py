@@ -10,7 +10,6 @@ from wardround.common.audit.case import Case
 from wardround.common.audit.lines import base64_of, roster_in, text_in
 from wardround.common.audit.verdicts import Finding, refuted
 from wardround.common.errors import WardroundError
-from wardround.common.study.parts import Part, parts
 from wardround.common.trust.approved import ApprovedTerms, read_approved
 from wardround.common.trust.identity import Roster
 from wardround.common.trust.statement import APPROVAL
@@ -55,23 +54,6 @@ def approvals_in(case: Case) -> tuple[list[Approval], list[Finding]]:
             where = f"line {entry.seq + 1}, {site if isinstance(site, str) else 'no site'}"
             faults.append(refuted(_SIGNED, expected="such an approval", found=str(error), where=where))
     return approvals, faults
-
-
-def agreed(case: Case, terms: ApprovedTerms) -> bool:
-    """Whether a site approved exactly what the protocol states."""
-    first, *rest = parts(case.protocol, terms.site)
-    same = (terms.study, terms.protocol) == (case.protocol.study.name, case.protocol.digest)
-    second = terms.evaluation
-    evaluation = second and (second.event, second.releases, second.delta)
-    return (
-        same
-        and (terms.event, terms.releases, terms.delta) == _price(first)
-        and (evaluation == (_price(rest[0]) if rest else None))
-    )
-
-
-def _price(part: Part) -> tuple[object, ...]:
-    return part.event, part.releases, part.delta
 
 
 def _approval(case: Case, entry: LogEntry) -> Approval:

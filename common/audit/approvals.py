@@ -11,14 +11,14 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from wardround.common.audit.approvallines import Approval, agreed, approvals_in
+from wardround.common.audit.approvallines import Approval, approvals_in
 from wardround.common.audit.case import Case
 from wardround.common.audit.evidence import APPROVALS
 from wardround.common.audit.ownledger import OwnLedger
 from wardround.common.audit.verdicts import Finding, attested, confirmed, not_checkable, refuted
 from wardround.common.audit.words import shown
 from wardround.common.errors import WardroundError
-from wardround.common.study.parts import Part, parts
+from wardround.common.study.parts import Part, disagreement, parts
 from wardround.common.trust.approved import ApprovedTerms, read_approved
 from wardround.common.trust.ledgernames import HELD_OUT
 
@@ -149,7 +149,7 @@ def _by(approvals: list[Approval]) -> str:
 def _terms(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
     protocol, plan = case.protocol, case.protocol.federation
     most = plan.rounds * plan.attempts
-    wrong = [one for one in approvals if not agreed(case, one.terms)]
+    wrong = [one for one in approvals if disagreement(case.protocol, one.terms)]
     for one in wrong:
         said = one.terms
         found = f"protocol {said.protocol[:16]}, {shown(said.event)}, {said.releases} releases, delta {said.delta:g}"

@@ -18,12 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wardround.common.audit.approvallines import agreed, approvals_in
+from wardround.common.audit.approvallines import approvals_in
 from wardround.common.audit.case import Case
 from wardround.common.audit.ledgers import check_receipts
 from wardround.common.audit.ownledger import OwnLedger
 from wardround.common.errors import WardroundError
-from wardround.common.study.parts import parts
+from wardround.common.study.parts import disagreement, parts
 from wardround.common.trust.ledgernames import Pool, key_of
 from wardround.common.trust.ledgerstate import Account
 
@@ -159,7 +159,7 @@ def _reserved(case: Case) -> Mapping[str, int]:
     """Site -> number of the first entry by which it reserved this study, of approvals that hold."""
     found: dict[str, int] = {}
     for one in approvals_in(case)[0]:
-        if agreed(case, one.terms):
+        if not disagreement(case.protocol, one.terms):
             found[one.site] = min(one.terms.ledger[0], found.get(one.site, one.terms.ledger[0]))
     return found
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from wardround.common.privacy.events import DpEvent, encode
 from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.approved import ApprovedPrice, ApprovedTerms
 from wardround.common.trust.ledger import Ledger
 from wardround.common.trust.ledgernames import HELD_OUT, Pool, of_pool
 from wardround.common.trust.ledgerpools import Charge
@@ -74,3 +75,22 @@ def parts(protocol: StudyProtocol, site: str) -> tuple[Part, ...]:
             )
         )
     return tuple(found)
+
+
+def disagreement(protocol: StudyProtocol, approved: ApprovedTerms) -> str:
+    """The first of a study's terms that a site approved otherwise, by name; empty where it approved exactly these."""
+    first, *rest = parts(protocol, approved.site)
+    evaluation = approved.evaluation and _price(approved.evaluation)
+    compared = {
+        "study": (approved.study, protocol.study.name),
+        "protocol": (approved.protocol, protocol.digest),
+        "event": (approved.event, first.event),
+        "releases": (approved.releases, first.releases),
+        "delta": (approved.delta, first.delta),
+        "evaluation": (evaluation, _price(rest[0]) if rest else None),
+    }
+    return next((name for name, (said, stated) in compared.items() if said != stated), "")
+
+
+def _price(terms: Part | ApprovedPrice) -> tuple[DpEvent, int, float]:
+    return terms.event, terms.releases, terms.delta
