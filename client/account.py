@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from wardround.client.policy import SitePolicy
+from wardround.common.formats import or_null
 from wardround.common.privacy.accounting import Against, epsilon
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.ledger import LEDGER, Ledger, read_ledger
@@ -61,7 +62,7 @@ class Account:
             "exposure": self.exposure,
             "remaining": self.remaining,
         }
-        return {name: _finite(value) for name, value in values.items()}
+        return {name: or_null(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +95,12 @@ class PoolAccount:
                 {
                     "name": study.name,
                     "releases": study.releases,
-                    "epsilon": _finite(study.epsilon["tolerated"]),
-                    "epsilon_everyone_else": _finite(study.epsilon["everyone-else"]),
+                    "epsilon": or_null(study.epsilon["tolerated"]),
+                    "epsilon_everyone_else": or_null(study.epsilon["everyone-else"]),
                 }
                 for study in self.studies
             ],
         }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def read_account(policy: SitePolicy) -> PoolAccount:

@@ -9,6 +9,7 @@ sides computed them from the same text; what is signed carries numbers as decima
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,11 @@ def canonical(value: object) -> bytes:
 def digest(data: bytes) -> str:
     """SHA-256 in lower-case hexadecimal (64 characters)."""
     return hashlib.sha256(data).hexdigest()
+
+
+def or_null(value: Any) -> Any:
+    """A value as JSON can hold it: None for a number that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def header(name: str, version: int) -> dict[str, object]:

@@ -27,6 +27,21 @@ CALIBRATION_NAMES: Final = {
     "calibration_in_the_large": "calibration in the large",
     "expected_calibration_error": "expected calibration error",
 }
+TOO_FEW: Final = "too few patients to tell"
+GAPS: Final = {
+    "better": "better than for all",
+    "worse": "worse than for all",
+    "unsure": "no difference we can be sure of",
+    "too-few": TOO_FEW,
+}
+"""What a group's verdict means; see `evidencerows.GapRow`."""
+JUDGEMENTS: Final = {
+    "met": "met: the whole interval for the population is on the right side",
+    "not-met": "not met: the whole interval for the population is on the wrong side",
+    "unsure": "undecided: the interval for the population holds the threshold",
+    "withheld": "withheld: too few patients for so much noise",
+}
+"""What a study's verdict on its own measure means; see `evaluating.Judgement`."""
 NOTHING: Final = "n/a"
 _MINUS: Final = "\N{MINUS SIGN}"
 _TIE: Final = "\N{NO-BREAK SPACE}"

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from wardround.common.card.card import write_card
 from wardround.common.card.facts import CardFacts, ModelFacts, SiteFacts
-from wardround.common.card.page import write_page
+from wardround.common.card.page import publish
 from wardround.common.errors import StorageError
 from wardround.common.formats import check_header, digest
 from wardround.common.learning.explaining import explain
-from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.released import ReleasedModel
 from wardround.server.outcome import FORMAT, VERSION
 
@@ -71,9 +69,7 @@ def write_model_card(results: bytes, model: ReleasedModel, folder: Path) -> Mapp
     Raises:
         StorageError: The folder cannot be written.
     """
-    card = write_card(card_facts(results, model), folder)
-    write_page(card, folder)
-    return card
+    return publish(card_facts(results, model), folder)
 
 
 def card_facts(results: bytes, model: ReleasedModel) -> CardFacts:
@@ -86,11 +82,7 @@ def card_facts(results: bytes, model: ReleasedModel) -> CardFacts:
         private=found["private"],
         rounds=found["rounds"],
         void=found["void"],
-        model=ModelFacts(
-            parameters=sum(array.size for array in model.parameters.values()),
-            inputs=model.path.width,
-            digest=parameters_digest(model.parameters),
-        ),
+        model=ModelFacts.of(model),
         released=found["evaluation"],
         explanation=explain(model).as_json(),
         sources={

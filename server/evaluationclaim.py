@@ -5,12 +5,12 @@
 All of it follows from the protocol, the released model and the noised table, whose digest stands in the signed log.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from wardround.common.formats import or_null
 from wardround.common.learning.evaluating import evaluation_of
 from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.study import Study, quorum_of
@@ -69,7 +69,4 @@ def _share(protocol: StudyProtocol, site: str, log: Sequence[LogEntry], members:
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has neither NaN nor infinity: both are null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+    return {name: or_null(value) for name, value in row.items()}

@@ -4,14 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from wardround.common.wording import measure_name
+from wardround.common.wording import JUDGEMENTS, measure_name
+from wardround.server.markdown import cell
 
-_VERDICTS: Final = {
-    "met": "met: the whole interval for the population is on the right side",
-    "not-met": "not met: the whole interval for the population is on the wrong side",
-    "unsure": "undecided: the interval for the population holds the threshold",
-    "withheld": "withheld: too few patients for so much noise",
-}
 _MEANING: Final = (
     "Every number comes from one table of held-out patients that left the hospitals under noise. *These patients*: 95% "
     "for what an exact count of the same patients would say; the price of privacy. *Population*: 95% for the patients "
@@ -37,8 +32,8 @@ def evaluation_section(claim: Mapping[str, Any]) -> str:
 
 def _judged(found: Mapping[str, Any]) -> str:
     return (
-        f"Declared before anything was seen: {measure_name(found['measure'])} ({_cell(found['subject'])}) "
-        f"{found['direction'].replace('-', ' ')} {found['threshold']:g}. **{_VERDICTS[found['verdict']]}.**"
+        f"Declared before anything was seen: {measure_name(found['measure'])} ({cell(found['subject'])}) "
+        f"{found['direction'].replace('-', ' ')} {found['threshold']:g}. **{JUDGEMENTS[found['verdict']]}.**"
     )
 
 
@@ -47,13 +42,13 @@ def _table(claim: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---:|---|---|"
     for row in claim["rows"]:
         if row["measure"] in _FEW:
-            whom = f"{_cell(row['column'])}: {_cell(row['group'])}" if row["column"] else "all"
+            whom = f"{cell(row['column'])}: {cell(row['group'])}" if row["column"] else "all"
             if row["value"] is None:
                 cells = "withheld | | "
             else:
                 private = _interval(row["private_low"], row["private_high"])
                 cells = f"{row['value']:.3f} | {private} | {_interval(row['low'], row['high'])}"
-            yield f"| {_cell(row['subject'])} | {whom} | {measure_name(row['measure'])} | {cells} |"
+            yield f"| {cell(row['subject'])} | {whom} | {measure_name(row['measure'])} | {cells} |"
 
 
 def _price(claim: Mapping[str, Any]) -> Iterator[str]:
@@ -75,8 +70,3 @@ def _price(claim: Mapping[str, Any]) -> Iterator[str]:
 
 def _interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None or math.isnan(low) else f"{low:.3f} to {high:.3f}"
-
-
-def _cell(text: str) -> str:
-    """Text of a party, which must not become markup."""
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!" else sign for sign in " ".join(text.split()))

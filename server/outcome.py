@@ -6,14 +6,13 @@ Nothing else in it was computed on a patient: an exact evaluation would be a rel
     {"format": "wardround-study-results", "version": 1, "study": ..., "rounds": ..., "privacy": ..., "sites": ...}
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
 from wardround.common.code import package_digest
-from wardround.common.formats import header
+from wardround.common.formats import header, or_null
 from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.privacy.coalitions import observers
@@ -85,7 +84,7 @@ class StudyOutcome:
         """The JSON value; an infinite epsilon is null."""
         body = asdict(self)
         body["sites"] = [
-            {**asdict(share), "epsilon": {name: _finite(value) for name, value in share.epsilon.items()}}
+            {**asdict(share), "epsilon": {name: or_null(value) for name, value in share.epsilon.items()}}
             for share in self.sites
         ]
         code = {"code_version": version("wardround"), "code_digest": package_digest()}
@@ -198,7 +197,3 @@ def _was_not_asked(found: Mapping[str, object]) -> bool:
 
 def _names(found: object) -> frozenset[str]:
     return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

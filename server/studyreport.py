@@ -4,6 +4,7 @@ import math
 from typing import Final
 
 from wardround.server.evaluationpage import evaluation_section
+from wardround.server.markdown import cell
 from wardround.server.outcome import StudyOutcome
 
 _PRIVATE: Final = (
@@ -26,8 +27,8 @@ _HELD: Final = (
 def page(outcome: StudyOutcome) -> str:
     """The page; equal outcomes give equal text."""
     parts = [
-        f"# {_cell(outcome.study)}",
-        _cell(outcome.question),
+        f"# {cell(outcome.study)}",
+        cell(outcome.question),
         f"{outcome.rounds} rounds with {len(outcome.sites)} hospitals, {outcome.void} attempts without a quorum; "
         f"from {outcome.began} to {outcome.ended} UTC.",
         "## Privacy",
@@ -65,7 +66,7 @@ def _sites(outcome: StudyOutcome) -> str:
         "|---|---:|---:|---|---|",
     ]
     rows = [
-        f"| {_cell(share.site)} | {share.counted} | {share.asked} | {'yes' if share.confirmed else 'no'} "
+        f"| {cell(share.site)} | {share.counted} | {share.asked} | {'yes' if share.confirmed else 'no'} "
         f"| {outcome.keys.get(share.site, 'not in the last roster')[:16]} |"
         for share in outcome.sites
     ]
@@ -78,7 +79,7 @@ def _facts(outcome: StudyOutcome) -> str:
     facts = {
         "Protocol SHA-256": outcome.protocol_digest,
         "Model SHA-256": outcome.model_digest,
-        "Coordinator": f"{_cell(outcome.coordinator)}, key {outcome.keys[outcome.coordinator]}",
+        "Coordinator": f"{cell(outcome.coordinator)}, key {outcome.keys[outcome.coordinator]}",
         "Study log": "`study-log.jsonl`, signed by the coordinator; the README says how to check it",
     }
     return "\n".join(f"- {name}: {value}" for name, value in facts.items())
@@ -86,8 +87,3 @@ def _facts(outcome: StudyOutcome) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4f}".rstrip("0").rstrip(".") if math.isfinite(value) else "infinite"
-
-
-def _cell(text: str) -> str:
-    """Text of a party, which must not become markup."""
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>#|!" else sign for sign in " ".join(text.split()))

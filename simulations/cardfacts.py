@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from wardround.common.card.card import write_card
 from wardround.common.card.facts import CardFacts, Measured, ModelFacts, SiteFacts
-from wardround.common.card.page import write_page
+from wardround.common.card.page import publish
 from wardround.common.card.statements import EXACT
 from wardround.common.formats import digest
 from wardround.common.learning.explaining import explain
-from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.released import ReleasedModel
 from wardround.simulations.carriers import METHOD
 from wardround.simulations.results import Results
@@ -33,9 +31,7 @@ def write_model_card(results: Results, model: ReleasedModel, folder: Path) -> Ma
     Raises:
         StorageError: The folder cannot be written.
     """
-    card = write_card(card_facts(results, model), folder)
-    write_page(card, folder)
-    return card
+    return publish(card_facts(results, model), folder)
 
 
 def card_facts(results: Results, model: ReleasedModel) -> CardFacts:
@@ -48,7 +44,7 @@ def card_facts(results: Results, model: ReleasedModel) -> CardFacts:
         left_out_sites=results.left_out_sites,
         private=results.training_private,
         rounds=results.rounds,
-        model=model_facts(model),
+        model=ModelFacts.of(model),
         measured=Measured(**{name: tuple(body.get(name, ())) for name in _MEASURED}, primary=results.primary),
         released=_released(body),
         explanation=explain(model).as_json(),
@@ -78,15 +74,6 @@ def _released(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _carriers(results: Results) -> Mapping[str, Any] | None:
     rows = results.as_json().get("carriers", [])
     return {"status": EXACT, "method": METHOD, "tests": rows} if rows else None
-
-
-def model_facts(model: ReleasedModel) -> ModelFacts:
-    """Size and digest of a released model."""
-    return ModelFacts(
-        parameters=sum(array.size for array in model.parameters.values()),
-        inputs=model.path.width,
-        digest=parameters_digest(model.parameters),
-    )
 
 
 def _site(name: str, results: Results, model: ReleasedModel) -> SiteFacts:

@@ -13,14 +13,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wardround.common.wording import METRIC_NAMES, interval, number
+from wardround.common.wording import METRIC_NAMES, TOO_FEW, interval, number
 from wardround.simulations.evidencerows import BinRow, GapRow, NetBenefitRow
 from wardround.simulations.plots import COLOURS, INK, QUIET, STYLE, svg
 from wardround.simulations.resultrows import SubgroupRow
 
 _R = TypeVar("_R", BinRow, NetBenefitRow)
 
-TOO_FEW: Final = "too few patients to tell"
 _ACROSS: Final = 3
 _HEIGHTS: Final = {1: 3.4, 2: 3.3, 3: 2.75}
 _BLUE: Final = COLOURS["better"]

@@ -12,16 +12,9 @@ from markupsafe import Markup
 from wardround.common import wording
 from wardround.simulations import evidence_plots
 from wardround.simulations.evaluation import ALL
-from wardround.simulations.evidence_plots import TOO_FEW
 from wardround.simulations.evidencerows import BinRow, CalibrationRow, NetBenefitRow
 from wardround.simulations.results import Results
 
-VERDICTS: Final = {
-    "better": "better than for all",
-    "worse": "worse than for all",
-    "unsure": "no difference we can be sure of",
-    "too-few": TOO_FEW,
-}
 MEASURES: Final = (
     "calibration_slope",
     "calibration_in_the_large",
@@ -129,7 +122,7 @@ def _group_lines(results: Results) -> Iterable[GroupLine]:
             gap=f"{wording.signed(gap.difference)} {wording.interval(gap.low, gap.high)}"
             if gap and told
             else "",
-            verdict=VERDICTS[word] if gap or not told else "",
+            verdict=wording.GAPS[word] if gap or not told else "",
             word=word,
         )
 
@@ -138,7 +131,7 @@ def _worst(results: Results) -> Iterable[str]:
     """One sentence per column for the metric that the report leads with."""
     for row in results.worst_groups:
         if row.metric == results.primary:
-            left = f"; {row.too_few} others have {TOO_FEW}" if row.too_few else ""
+            left = f"; {row.too_few} others have {wording.TOO_FEW}" if row.too_few else ""
             yield (
                 f"Of the {row.judged} groups of {row.column} that can be judged, it works worst for {row.group}: "
                 f"{wording.METRIC_NAMES[row.metric]} {_stated(row.value, row.low, row.high)}{left}."

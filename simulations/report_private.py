@@ -16,12 +16,6 @@ from wardround.simulations.resultrows import METRICS
 from wardround.simulations.results import Results
 
 WITHHELD: Final = "withheld"
-VERDICTS: Final = {
-    "met": "Met: the whole interval for the population is on the right side.",
-    "not-met": "Not met: the whole interval for the population is on the wrong side.",
-    "unsure": "Undecided: the interval for the population holds the threshold.",
-    "withheld": "Withheld: too few patients for so much noise.",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +55,14 @@ def private_section(results: Results) -> PrivateSection:
     if not results.private_evaluation:
         return PrivateSection()
     judged = results.judgements[0]
+    said = wording.JUDGEMENTS[judged.verdict]
     found = list(_lines(results, judged))
     claims = {row.adversary for row in results.claims}
     spent = [row.value for row in results.held_out_epsilon if row.adversary in claims]
     return PrivateSection(
         declared=f"{measure_name(judged.measure)} ({judged.subject}) {judged.direction.replace('-', ' ')} "
         f"{wording.number(judged.threshold)}",
-        verdict=VERDICTS[judged.verdict],
+        verdict=f"{said[0].upper()}{said[1:]}.",
         lines=tuple(line for row, line in found if not _is_detail(row)),
         others=tuple(line for row, line in found if _is_detail(row)),
         epsilon=wording.number(max(spent)) if spent else wording.NOTHING,

@@ -10,6 +10,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, cast
 
 from wardround.common.errors import StorageError
+from wardround.common.formats import or_null
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,7 @@ class Shape:
 
 def plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as JSON can hold it: null for a number that is not finite."""
-
-    def number(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {name: number(value) for name, value in row.items()}
+    return {name: or_null(value) for name, value in row.items()}
 
 
 def parsed(text: str, where: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from wardround.common.card.statements import (
 )
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError
-from wardround.common.formats import check_header, header
+from wardround.common.formats import check_header, header, or_null
 from wardround.common.study.protocol import StudyProtocol
 
 FORMAT: Final = "wardround-model-card"
@@ -244,10 +244,8 @@ def _fairness(protocol: StudyProtocol) -> Row:
 
 def _plain(value: Any) -> Any:
     """As JSON can hold it: null for a number that is not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return value
+    return or_null(value)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from wardround.common.learning.parameters import parameters_digest
+from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.protocol import StudyProtocol
 
 Row = Mapping[str, Any]
@@ -59,6 +61,15 @@ class ModelFacts:
     parameters: int
     inputs: int
     digest: str
+
+    @classmethod
+    def of(cls, model: ReleasedModel) -> "ModelFacts":
+        """Those of a released model."""
+        return cls(
+            parameters=sum(array.size for array in model.parameters.values()),
+            inputs=model.path.width,
+            digest=parameters_digest(model.parameters),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from string import Template
 from typing import Any, Final
 
 from wardround.common.card import page_evidence as evidence
+from wardround.common.card.card import write_card
+from wardround.common.card.facts import CardFacts
 from wardround.common.card.markup import bullets, folded, plain, section, table, terms
 from wardround.common.durable import write_atomic
 from wardround.common.page import STYLE
@@ -23,15 +25,15 @@ Card = Mapping[str, Any]
 Row = Mapping[str, Any]
 
 
-def write_page(card: Card, folder: Path) -> Path:
-    """Write `model-card.html` into a folder.
+def publish(facts: CardFacts, folder: Path) -> Card:
+    """Write `model-card.json` and `model-card.html` into a folder; returns the card.
 
     Raises:
         StorageError: The folder cannot be written.
     """
-    path = folder / PAGE_NAME
-    write_atomic(path, render(card).encode())
-    return path
+    card = write_card(facts, folder)
+    write_atomic(folder / PAGE_NAME, render(card).encode())
+    return card
 
 
 def render(card: Card) -> str:

@@ -13,18 +13,21 @@ from wardround.common.card.markup import (
     section,
     table,
 )
-from wardround.common.card.statements import NOT_MEASURED, TOO_FEW
-from wardround.common.wording import METRIC_NAMES, NOTHING, interval, measure_name, number, signed
+from wardround.common.card.statements import NOT_MEASURED
+from wardround.common.wording import (
+    GAPS,
+    METRIC_NAMES,
+    NOTHING,
+    TOO_FEW,
+    interval,
+    measure_name,
+    number,
+    signed,
+)
 
 _LISTED: Final = 30
 _SHOWN: Final = 15
 """Inputs in the picture; the table has all that the card has."""
-_VERDICTS: Final = {
-    "better": "better than for all",
-    "worse": "worse than for all",
-    "unsure": "no difference we can be sure of",
-    "too-few": TOO_FEW,
-}
 
 Card = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -130,7 +133,7 @@ def subgroups(found: Card) -> str:
 
 def _group(row: Row, gap: Row | None) -> Sequence[str]:
     told = row["value"] is not None and not math.isnan(row["value"])
-    verdict = _VERDICTS[gap["verdict"] if gap else "unsure"] if told else TOO_FEW
+    verdict = GAPS[gap["verdict"] if gap else "unsure"] if told else TOO_FEW
     return (
         f"{row['column']}: {row['group']}",
         str(row["patients"]),

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from wardround.common.card.facts import CardFacts
+from wardround.common.wording import TOO_FEW
 
 EXACT: Final = "measured exactly, in a simulation"
 PRIVATE: Final = "measured with noise, charged to the hospitals' ledgers"
 NOT_MEASURED: Final = "not measured"
 TEAM: Final = "to be stated by the study team"
 STATED: Final = "stated"
-TOO_FEW: Final = "too few patients to tell"
 
 UNIT: Final = "one patient, with all rows and samples of that patient at a hospital"
 RELATION: Final = "add or remove one patient; replacing one patient is stated beside it where computed"

@@ -14,8 +14,9 @@ from wardround.common.card.card import SECTIONS, model_card, read_card, write_ca
 from wardround.common.card.checklists import items
 from wardround.common.card.facts import CardFacts, Measured, ModelFacts, SiteFacts
 from wardround.common.card.page import render
-from wardround.common.card.statements import EXACT, NOT_MEASURED, PRIVATE, TEAM, TOO_FEW
+from wardround.common.card.statements import EXACT, NOT_MEASURED, PRIVATE, TEAM
 from wardround.common.errors import StorageError
+from wardround.common.wording import TOO_FEW
 
 ROW = {"model": "federated", "on": "all", "metric": "auc", "value": 0.8125, "low": 0.71, "high": 0.91}
 GROUP = {"model": "federated", "column": "sex", "metric": "auc", "low": None, "high": None, "patients": 4}
