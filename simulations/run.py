@@ -121,11 +121,8 @@ def _calibrate(plan: Plan, model: ReleasedModel, run: RunFolder, released: Evalu
     if released is not None:
         calibration_of(model.protocol, model.parameters, released, origin="simulation").save(run.calibration)
         return
-    hospitals = plan.consortium.hospitals
-    if plan.folds:
-        hospitals = tuple(fold_of(h, plan.folds - 1, plan.folds, seed=plan.seed) for h in hospitals)
     rng = np.random.default_rng([plan.seed, _CALIBRATION])
-    found = simulated_calibration(model, [h.held_out() for h in hospitals], rng)
+    found = simulated_calibration(model, [h.held_out() for h in _split_as_released(plan)], rng)
     if found is not None:
         found.save(run.calibration)
 
@@ -142,11 +139,15 @@ def _facts(plan: Plan) -> RunFacts:
 
 
 def _carriers(plan: Plan, model: ReleasedModel) -> tuple[CarrierRow, ...]:
-    """Tested on patients that did not train the released model: under cross-validation those of the last fold."""
-    hospitals: Sequence[Hospital] = plan.consortium.hospitals
-    if plan.folds:
-        hospitals = [fold_of(h, plan.folds - 1, plan.folds, seed=plan.seed) for h in hospitals]
-    return carrier_rows(model, hospitals, np.random.default_rng([plan.seed, _CARRIERS]))
+    return carrier_rows(model, _split_as_released(plan), np.random.default_rng([plan.seed, _CARRIERS]))
+
+
+def _split_as_released(plan: Plan) -> Sequence[Hospital]:
+    """The hospitals whose held-out patients did not train the released model: that of the last fold, if there are."""
+    hospitals = plan.consortium.hospitals
+    if not plan.folds:
+        return hospitals
+    return [fold_of(h, plan.folds - 1, plan.folds, seed=plan.seed) for h in hospitals]
 
 
 def _tested(plan: Plan) -> Sequence[Hospital]:
