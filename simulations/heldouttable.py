@@ -19,20 +19,18 @@ from wardround.common.learning.data import PatientRows
 from wardround.common.learning.histograms import (
     Bins,
     Courses,
-    Forecasts,
-    binary_table,
     survival_table,
 )
 from wardround.common.learning.noisytables import NoisedTable
 from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.learning.predictions import predict, survival_of
-from wardround.common.learning.questions import questions
 from wardround.common.learning.referencebins import reference_bins
 from wardround.common.learning.released import ReleasedModel
-from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
-from wardround.common.privacy.excess import noise_ratio
+from wardround.common.learning.tablebins import time_bins
+from wardround.common.learning.tabulating import forecast_tables
 from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
+from wardround.simulations.plan_evaluation import table_deviation
 
 Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -41,7 +39,6 @@ EPSILON: Final = 3.0
 PROBABILITIES: Final = (-5.0, -4.0, -3.0, -2.25, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.25, 3.0, 4.0, 5.0)
 RISKS: Final = (-1.5, 0.0)
 """Log-odds of edges: a survival table has as many rows of time in each bin, and can have few bins only."""
-_MOST_TIMES: Final = 4
 
 
 def simulated_calibration(
@@ -79,7 +76,7 @@ def simulated_calibration(
         model=parameters_digest(parameters),
         table=NoisedTable(cells=noised, deviation=deviation),
         bins=chosen,
-        times=times_of(protocol.outcome) if isinstance(protocol.outcome, SurvivalOutcome) else None,
+        times=time_bins(protocol.outcome) if isinstance(protocol.outcome, SurvivalOutcome) else None,
         epsilon=epsilon,
         delta=protocol.privacy.delta,
         mechanism=mechanism,
@@ -99,14 +96,6 @@ def bins_of(model: ReleasedModel) -> Bins:
             return reference_bins(model, PROBABILITIES)
 
 
-def times_of(outcome: SurvivalOutcome) -> Bins:
-    """Public bins of time: the study's cut points, or four of them, the last one included."""
-    cuts = outcome.cut_points
-    asked = min(_MOST_TIMES, len(cuts))
-    edges = tuple(cuts[-(-len(cuts) * (number + 1) // asked) - 1] for number in range(asked))
-    return Bins(edges=edges, low=0.0, high=max(outcome.high, edges[-1] * 1.5), source=outcome.source)
-
-
 def counted(protocol: StudyProtocol, model: Parameters, rows: PatientRows, bins: Bins) -> Counts:
     """The exact table of some patients, one cell each; private to whoever holds them."""
     outcome, made = protocol.outcome, predict(protocol, model, rows)
@@ -115,9 +104,7 @@ def counted(protocol: StudyProtocol, model: Parameters, rows: PatientRows, bins:
         return np.bincount(bins.place(distance), minlength=len(bins)).astype(np.int64)
     if isinstance(outcome, SurvivalOutcome):
         return _courses(protocol, model, rows, made, bins)
-    asked = questions(outcome, rows.targets, made, None)
-    tables = [binary_table(Forecasts(each.probability, each.y), bins=bins)[:, :, 0] for each in asked]
-    return np.stack(tables)
+    return forecast_tables(made, rows.targets, outcome=outcome, bins=bins)
 
 
 def _courses(
@@ -128,17 +115,13 @@ def _courses(
     if not isinstance(outcome, SurvivalOutcome) or survival is None or event is None:
         raise UsageError("a survival table needs a model with baseline hazards", advice="not the Cox loss")
     by_last = Courses(1 - survival[:, -1], rows.targets.value, event)
-    return survival_table(by_last, risks=bins, times=times_of(outcome))
+    return survival_table(by_last, risks=bins, times=time_bins(outcome))
 
 
 def _noise(protocol: StudyProtocol, sites: int, cells: int, epsilon: float) -> tuple[float, str]:
     """Standard deviation in each cell of the sum at sensitivity 1, and whose noise it is."""
     terms = protocol.privacy
-    if terms.mechanism == "site-noise" or sites < 2:
-        each = noise_multiplier_for(epsilon=epsilon, delta=terms.delta, sample_rate=1.0, steps=1)
-        return each * math.sqrt(sites), "site-noise"
-    honest = min(terms.honest_sites or sites - 1, sites - 1)
-    shared = joint_noise_multiplier_for(
-        epsilon=epsilon, delta=terms.delta, steps=1, honest=honest, coordinates=cells
-    )
-    return shared * noise_ratio(sites, honest), "joint-noise"
+    alone = terms.mechanism == "site-noise" or sites < 2
+    honest = 0 if alone else min(terms.honest_sites or sites - 1, sites - 1)
+    deviation = table_deviation(sites=sites, honest=honest, epsilon=epsilon, delta=terms.delta, cells=cells)
+    return deviation, "site-noise" if alone else "joint-noise"

@@ -91,14 +91,21 @@ def previews(protocol: StudyProtocol, options: Sequence[Option]) -> tuple[Previe
 
 def cell_deviation(terms: PlanTerms, *, epsilon: float, cells: int) -> float:
     """Standard deviation of the noise in each cell of the sum over all sites, for one table at this epsilon."""
-    sites = len(terms.patients)
-    if not terms.joint:
-        each = noise_multiplier_for(epsilon=epsilon, delta=terms.delta, sample_rate=1.0, steps=1)
+    honest = terms.honest if terms.joint else 0
+    return table_deviation(
+        sites=len(terms.patients), honest=honest, epsilon=epsilon, delta=terms.delta, cells=cells
+    )
+
+
+def table_deviation(*, sites: int, honest: int, epsilon: float, delta: float, cells: int) -> float:
+    """As `cell_deviation`, of so many sites; `honest` is h under joint noise, 0 where each adds its own full noise."""
+    if not honest:
+        each = noise_multiplier_for(epsilon=epsilon, delta=delta, sample_rate=1.0, steps=1)
         return float(each * np.sqrt(sites))
     shared = joint_noise_multiplier_for(
-        epsilon=epsilon, delta=terms.delta, steps=1, honest=terms.honest, coordinates=cells
+        epsilon=epsilon, delta=delta, steps=1, honest=honest, coordinates=cells
     )
-    return shared * noise_ratio(sites, terms.honest)
+    return shared * noise_ratio(sites, honest)
 
 
 def _preview(protocol: StudyProtocol, terms: PlanTerms, epsilon: float, patients: int) -> Preview:

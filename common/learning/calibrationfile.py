@@ -12,7 +12,7 @@ is said by the study's log, or by whoever handed the digest over.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, get_args
@@ -143,20 +143,6 @@ class Calibration:
         if isinstance(outcome, ContinuousOutcome):
             return (bins,)
         return (len(outcome.classes) if isinstance(outcome, ClassOutcome) else 1, bins, 2)
-
-
-def over_groups(table: NoisedTable, axes: int) -> NoisedTable:
-    """The table of all patients, from one that is crossed with groups in its last `axes` axes.
-
-    Example:
-        >>> over_groups(NoisedTable(cells=np.ones((3, 2, 4)), deviation=1.0), 1).deviation
-        2.0
-    """
-    kept = table.cells.ndim - axes
-    cells = table.cells.reshape(*table.cells.shape[:kept], -1)
-    return replace(
-        table, cells=cells.sum(axis=-1), deviation=table.deviation * float(np.sqrt(cells.shape[-1]))
-    )
 
 
 def _read(file: Path) -> dict[str, Any]:

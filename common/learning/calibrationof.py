@@ -7,7 +7,7 @@ the chance of the event by the last horizon, which the released model's baseline
 import numpy as np
 
 from wardround.common.errors import ProtocolError
-from wardround.common.learning.calibrationfile import Calibration, Origin, over_groups
+from wardround.common.learning.calibrationfile import Calibration, Origin
 from wardround.common.learning.censoring import survival_curves
 from wardround.common.learning.evaluated import Evaluated
 from wardround.common.learning.evaluating import cell_deviation
@@ -42,7 +42,8 @@ def calibration_of(
         cells=released.table.reshape(table_shape(terms, protocol.outcome)),
         deviation=cell_deviation(protocol, sites=len(released.sites)),
     )
-    whole = over_groups(crossed, len(terms.groups))
+    last = crossed.cells.ndim
+    whole = crossed.over(tuple(range(last - len(terms.groups), last)))
     survival = isinstance(protocol.outcome, SurvivalOutcome)
     return Calibration(
         protocol=protocol.digest,

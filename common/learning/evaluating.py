@@ -9,7 +9,7 @@ support stays in the answer, as withheld.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -123,11 +123,12 @@ def evaluation_of(protocol: StudyProtocol, model: Parameters, released: Evaluate
     deviation = cell_deviation(protocol, sites=len(released.sites))
     table = released.table.reshape(table_shape(terms, protocol.outcome))
     rng = np.random.Generator(np.random.PCG64(int(released.digest, 16)))
+    estimates = _estimating(protocol, terms, model)
     rows = tuple(
         _row(subject, column, group, name, estimate)
         for number, subject in enumerate(_subjects(protocol))
         for column, group, part in _slices(terms, table[number], deviation)
-        for name, estimate in _estimates(protocol, terms, model, part, rng).items()
+        for name, estimate in estimates(part, rng).items()
     )
     return PrivateEvaluation(
         sites=released.sites, deviation=deviation, rows=rows, judgement=_judged(protocol, terms, rows)
@@ -158,35 +159,29 @@ def _slices(
 ) -> Iterator[tuple[str, str, NoisedTable]]:
     """All patients, then each declared group."""
     axes = tuple(range(table.ndim - len(terms.groups), table.ndim))
-    yield EVERYBODY, EVERYBODY, _summed(table, axes, deviation)
+    yield EVERYBODY, EVERYBODY, NoisedTable(cells=table, deviation=deviation).over(axes)
     for axis, declared in zip(axes, terms.groups, strict=True):
         others = tuple(other - (other > axis) for other in axes if other != axis)
         for number, group in enumerate(declared.values):
-            yield (
-                declared.column,
-                group,
-                _summed(np.asarray(np.take(table, number, axis=axis)), others, deviation),
-            )
+            cells = np.asarray(np.take(table, number, axis=axis))
+            yield declared.column, group, NoisedTable(cells=cells, deviation=deviation).over(others)
 
 
-def _summed(table: Numbers, axes: tuple[int, ...], deviation: float) -> NoisedTable:
-    cells = math.prod(table.shape[axis] for axis in axes)
-    return NoisedTable(cells=table.sum(axis=axes), deviation=deviation * math.sqrt(cells))
-
-
-def _estimates(
-    protocol: StudyProtocol,
-    terms: EvaluationTerms,
-    model: Parameters,
-    part: NoisedTable,
-    rng: np.random.Generator,
-) -> dict[str, Estimate]:
+def _estimating(
+    protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters
+) -> Callable[[NoisedTable, np.random.Generator], dict[str, Estimate]]:
+    """The measures of one part of a table; its bins are made once, for a model may take long to say where they lie."""
     outcome = protocol.outcome
     if isinstance(outcome, SurvivalOutcome):
-        bins = survival_bins(protocol, terms, outcome, model)
-        return evaluate_courses(part, bins, rng=rng)
-    whole = NoisedTable(cells=part.cells[:, :, None], deviation=part.deviation)
-    return evaluate_forecasts(whole, score_bins(terms), (), rng=rng)[EVERYBODY]
+        axes = survival_bins(protocol, terms, outcome, model)
+        return lambda part, rng: evaluate_courses(part, axes, rng=rng)
+    scores = score_bins(terms)
+
+    def forecasts(part: NoisedTable, rng: np.random.Generator) -> dict[str, Estimate]:
+        whole = NoisedTable(cells=part.cells[:, :, None], deviation=part.deviation)
+        return evaluate_forecasts(whole, scores, (), rng=rng)[EVERYBODY]
+
+    return forecasts
 
 
 def _row(subject: str, column: str, group: str, measure: str, found: Estimate) -> PrivateRow:

@@ -58,6 +58,16 @@ class NoisedTable:
         """Whether the noised sum of some cells shows at least `FEWEST` patients, and is clear of its noise."""
         return float(part.sum()) >= max(FEWEST, STEADY * self.deviation * math.sqrt(part.size))
 
+    def over(self, axes: tuple[int, ...]) -> "NoisedTable":
+        """The table summed over some axes; its noise is that of as many cells.
+
+        Example:
+            >>> NoisedTable(cells=np.ones((3, 2, 4)), deviation=1.0).over((2,)).deviation
+            2.0
+        """
+        cells = math.prod(self.cells.shape[axis] for axis in axes)
+        return NoisedTable(cells=self.cells.sum(axis=axes), deviation=self.deviation * math.sqrt(cells))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure(Generic[Patients]):

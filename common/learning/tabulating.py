@@ -5,20 +5,28 @@ first bin, so that no model and no patient can make a site refuse.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.errors import ProtocolError
 from wardround.common.learning.data import PatientRows
-from wardround.common.learning.histograms import Courses, Forecasts, binary_table, survival_table
+from wardround.common.learning.histograms import (
+    Bins,
+    Counts,
+    Courses,
+    Forecasts,
+    binary_table,
+    survival_table,
+)
 from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.predictions import unchecked
 from wardround.common.learning.questions import questions
 from wardround.common.learning.tablebins import risk_bins, score_bins, time_bins
 from wardround.common.study.evaluation import EvaluationTerms, table_shape
-from wardround.common.study.outcomes import SurvivalOutcome, Targets
+from wardround.common.study.outcomes import Outcome, SurvivalOutcome, Targets
 from wardround.common.study.protocol import StudyProtocol
 
 Numbers = NDArray[np.float64]
@@ -62,30 +70,40 @@ def counted(protocol: StudyProtocol, model: Parameters, rows: PatientRows, codes
     sizes = [len(group.values) + 1 for group in protocol.evaluation.groups]
     group = np.ravel_multi_index(tuple(codes.T), sizes) if sizes else np.zeros(rows.n_patients, np.int64)
     made = unchecked(protocol, model, rows)
+    tables = _counting(protocol, protocol.evaluation, model)
     parts = [
-        _tables(
-            protocol,
-            protocol.evaluation,
-            model,
-            made[group == place],
-            rows.targets.take(np.flatnonzero(group == place)),
-        )
+        tables(made[group == place], rows.targets.take(np.flatnonzero(group == place)))
         for place in range(math.prod(sizes))
     ]
     table = np.stack(parts, axis=-1).reshape(table_shape(protocol.evaluation, protocol.outcome))
     return table.ravel().astype(np.float64)
 
 
-def _tables(
-    protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters, made: Numbers, targets: Targets
-) -> NDArray[np.int64]:
-    """All tables of one group: shape (tables, score bins, (time bins,) 2)."""
+def _counting(
+    protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters
+) -> Callable[[Numbers, Targets], Counts]:
+    """Counts one group: its tables, of shape (tables, score bins, (time bins,) 2); the bins are made once."""
     outcome = protocol.outcome
     if isinstance(outcome, SurvivalOutcome):
-        event = targets.event if targets.event is not None else np.zeros(len(targets), np.bool_)
-        risks = risk_bins(protocol, terms, outcome, model)
-        return survival_table(Courses(made, targets.value, event), risks=risks, times=time_bins(outcome))[
-            None
-        ]
-    bins, asked = score_bins(terms), questions(outcome, targets, made, None)
+        return partial(
+            _course_table, risks=risk_bins(protocol, terms, outcome, model), times=time_bins(outcome)
+        )
+    return partial(forecast_tables, outcome=outcome, bins=score_bins(terms))
+
+
+def forecast_tables(made: Numbers, targets: Targets, *, outcome: Outcome, bins: Bins) -> Counts:
+    """One table per question, shape (questions, bins, 2).
+
+    Args:
+        made: The probabilities, as `predictions.predict` gives them.
+        targets: What happened.
+        outcome: Of the study; its questions are those of `questions`.
+        bins: Of probability.
+    """
+    asked = questions(outcome, targets, made, None)
     return np.stack([binary_table(Forecasts(one.probability, one.y), bins=bins)[:, :, 0] for one in asked])
+
+
+def _course_table(made: Numbers, targets: Targets, *, risks: Bins, times: Bins) -> Counts:
+    event = targets.event if targets.event is not None else np.zeros(len(targets), np.bool_)
+    return survival_table(Courses(made, targets.value, event), risks=risks, times=times)[None]

@@ -93,14 +93,11 @@ class Uncertainty:
     @cached_property
     def by_bin(self) -> Numbers:
         """Low and high of the share in the group of each bin: shape (subjects, bins, 2); NaN where withheld."""
-        return np.stack(
-            [
-                _shares_of(
-                    [_observed(cells[group == place], self.calibration.table.deviation) for place in group]
-                )
-                for cells, group in zip(self.calibration.table.cells, self.groups, strict=True)
-            ]
-        )
+        deviation, found = self.calibration.table.deviation, []
+        for cells, group in zip(self.calibration.table.cells, self.groups, strict=True):
+            each = [_observed(cells[group == place], deviation) for place in range(group[-1] + 1)]
+            found.append(_shares_of(each)[group])
+        return np.stack(found)
 
     def intervals(self, probabilities: Numbers) -> Numbers:
         """The interval of each class's probability, shape (n, classes, 2); NaN where the table supports none."""

@@ -11,7 +11,7 @@ from tests.studies import small_protocol
 
 from wardround.common.errors import StorageError, TrustError
 from wardround.common.formats import canonical, digest
-from wardround.common.learning.calibrationfile import LARGEST_FILE, Calibration, over_groups
+from wardround.common.learning.calibrationfile import LARGEST_FILE, Calibration
 from wardround.common.learning.histograms import PROBABILITY
 from wardround.common.learning.noisytables import NoisedTable
 
@@ -105,6 +105,6 @@ def test_that_of_another_model_protocol_or_outcome_is_refused() -> None:
 
 def test_groups_are_summed_and_so_is_the_variance_of_their_noise() -> None:
     crossed = NoisedTable(cells=np.arange(24.0).reshape(2, 3, 4), deviation=1.5)
-    whole = over_groups(crossed, 1)
+    whole = crossed.over((2,))
     assert (whole.cells == crossed.cells.sum(axis=2)).all()
     assert whole.deviation == 3.0
