@@ -52,13 +52,12 @@ def clipped(asked: Asked, own: Floats, intercept: Floats, deviation: float) -> I
         p=min(1.0, PATIENTS * float(stats.norm.sf(z))),
     )
     residual = np.concatenate([(own - expected).ravel(), intercept - parts.sum()]) / deviation
-    yield Check(
-        study=asked.name,
-        name="contributions",
+    yield scale(
+        asked.name,
+        residual,
+        "contributions",
         claim="the released sum is that of the clipped gradients, divided by public constants, plus noise",
         expected="1 (spread around the expected sum, in promised deviations)",
-        found=f"{math.sqrt(float((residual**2).mean())):.4f}",
-        p=scale_p(float((residual**2).sum()), residual.size),
     )
 
 
@@ -101,13 +100,12 @@ def one_patient_more(
         p=bound_p(norm, CLIP * _SLACK, spread, difference.size) if math.isfinite(norm) else 0.0,
     )
     others = np.delete(difference, own) / spread
-    yield Check(
-        study=asked.name,
-        name="public constants",
+    yield scale(
+        asked.name,
+        others,
+        "public constants",
         claim="one patient more changes nothing of the others' part: no constant follows the number of patients",
         expected="1 (spread, in promised deviations)",
-        found=f"{math.sqrt(float((others**2).mean())):.4f}",
-        p=scale_p(float((others**2).sum()), others.size),
     )
 
 

@@ -59,13 +59,20 @@ def whole(
     yield no_twins(study, [np.concatenate(found) for found in parts])
 
 
-def scale(study: str, noise: Floats, name: str = "noise scale") -> Check:
-    """Noise of any shape has its promised size."""
+def scale(
+    study: str,
+    noise: Floats,
+    name: str = "noise scale",
+    *,
+    claim: str = "noise where no patient has anything has the promised standard deviation",
+    expected: str = "1 (ratio)",
+) -> Check:
+    """Noise of any shape has its promised size; or what is left of sums, once what they should be is taken off."""
     return Check(
         study=study,
         name=name,
-        claim="noise where no patient has anything has the promised standard deviation",
-        expected="1 (ratio)",
+        claim=claim,
+        expected=expected,
         found=f"{math.sqrt(float((noise**2).mean())):.4f}",
         p=scale_p(float((noise**2).sum()), noise.size),
     )

