@@ -44,7 +44,8 @@ STATE = pytest.StashKey[Path]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the real cohorts where they are not, and say so."""
+    """Begin with what takes longest; skip what needs the real cohorts where they are not, and say so."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     data = _real_data()
     if data.is_dir():
         return

@@ -81,17 +81,18 @@ def distinct_crash_points(
     prepare: Callable[[Path], None] = lambda folder: None,
     targets: Sequence[Target] = DURABLE,
     seconds: float = 60.0,
+    every: int = 1,
 ) -> Iterator[Crash]:
     """Like `crash_points`, but one crash for each state that any of them leaves on disk.
 
     Which states are equal is read off one uninterrupted run, byte by byte: before an fsync everything is as after
     the write, and a power cut within an atomic replacement leaves what was there before it. Of several crashes with
-    one state the last is taken, by which time most was acknowledged.
+    one state the last is taken, by which time most was acknowledged; of `every` such crashes in a row, one.
     """
     points = _points(root, action, prepare, targets, seconds)
     last = {point.state: point for point in points}
     chosen = sorted(last.values(), key=lambda point: point.number)
-    yield from (_stopped(root, action, prepare, targets, seconds, point) for point in chosen)
+    yield from (_stopped(root, action, prepare, targets, seconds, point) for point in chosen[::every])
 
 
 @dataclass(frozen=True, kw_only=True)

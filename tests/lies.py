@@ -163,10 +163,19 @@ def archive_file_of_another_round(honest: Record, draw: random.Random) -> Record
 
 
 def claim_too_small(honest: Record, draw: random.Random) -> Record:
+    return claim_times(draw.choice([0.5, 0.99]), honest, draw)
+
+
+def claim_a_little_too_large(honest: Record, draw: random.Random) -> Record:
+    """What one more charge could explain: only a ledger says that there was none."""
+    return claim_times(1.02, honest, draw)
+
+
+def claim_times(factor: float, honest: Record, draw: random.Random) -> Record:
     claim = json.loads(honest.files["results.json"])
     site = draw.choice(claim["sites"])
     against = draw.choice(sorted(site["epsilon"]))
-    site["epsilon"][against] *= draw.choice([0.5, 0.99, 1.02])
+    site["epsilon"][against] *= factor
     return honest.with_file("results.json", json.dumps(claim).encode())
 
 
@@ -266,6 +275,7 @@ LIES: tuple[Lie, ...] = (
     approval_malformed,
     approval_of_unknown_members,
     claim_too_small,
+    claim_a_little_too_large,
     claim_beyond_the_approval,
     claim_about_something_else,
     other_protocol,

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "docs" / "notebooks" / "first-study.ipynb"
 LONGEST_S = 300
@@ -58,6 +60,7 @@ def given() -> list[str | None]:
     return results
 
 
+@pytest.mark.long
 def test_every_cell_runs_and_gives_a_result_where_one_is_saved() -> None:
     assert len(given()) == len(code_cells()) > 5
     assert [result is None for result in given()] == [saved(cell) is None for cell in code_cells()]

@@ -63,6 +63,7 @@ def follow(text: str, folder: Path) -> int:
     return len(steps(text))
 
 
+@pytest.mark.long
 def test_every_marked_block_of_the_readme_runs(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count("<!-- run -->") == len(BLOCK.findall(text)) > 0

@@ -86,6 +86,7 @@ def test_a_hospital_that_has_not_joined_is_told_so(tmp_path: Path) -> None:
         assert "has not joined a consortium yet" in done.stderr
 
 
+@pytest.mark.long
 def test_from_nothing_to_an_orderly_end(pair: Pair) -> None:
     hub, north = pair.server.folder, pair.site
     done = wardround("server", "up", hub, "--detach")

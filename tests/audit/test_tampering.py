@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 
 import pytest
 from tests.auditing import NAMES, Record, finished, judged, ledger_of, with_manifest
-from tests.lies import LIES, Lie, ledger_rolled_back
+from tests.lies import LIES, Lie, claim_a_little_too_large, ledger_rolled_back
 from tests.studies import joint_protocol, private_protocol
 
 from wardround.common.audit.verdicts import REFUTED, exit_code
@@ -27,7 +27,7 @@ STUDIES: dict[str, StudyProtocol] = {
     "joint": joint_protocol(rounds=3, attempts=2),
     "site": private_protocol(rounds=3, attempts=2),
 }
-NEED_A_LEDGER: tuple[Lie, ...] = (ledger_rolled_back,)
+NEED_A_LEDGER: tuple[Lie, ...] = (ledger_rolled_back, claim_a_little_too_large)
 FEW, MANY = 160, 1200
 
 Tamper = Callable[[Record, random.Random, Path], Path]

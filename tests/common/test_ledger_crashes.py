@@ -1,12 +1,12 @@
 """A crash at any call, or a power cut, can over-count privacy and never under-count it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.crashes import Acknowledge, Crash, crash_points
+from tests.crashes import Acknowledge, Crash, crash_points, distinct_crash_points
 
 from wardround.common.formats import digest
 from wardround.common.privacy.events import DpEvent, GaussianSteps
@@ -79,10 +79,15 @@ def finish(crash: Crash) -> None:
         assert count(ledger.exposure()) == count(ledger.spent("s")) + 8
 
 
+@pytest.mark.parametrize(
+    "crashes", [distinct_crash_points, pytest.param(crash_points, marks=pytest.mark.slow)]
+)
 @pytest.mark.usefixtures("quick_disk")
-def test_a_crash_at_any_call_never_under_counts_and_the_study_can_go_on(tmp_path: Path) -> None:
+def test_a_crash_at_any_call_never_under_counts_and_the_study_can_go_on(
+    crashes: Callable[..., Iterator[Crash]], tmp_path: Path
+) -> None:
     seen = set()
-    for crash in crash_points(tmp_path, work):
+    for crash in crashes(tmp_path, work):
         check_left(crash)
         check_left(crash)  # the healing itself changed nothing further
         finish(crash)

@@ -20,6 +20,7 @@ def running_ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.failure("child of the executor killed while it computes", "no void attempt; uninterrupted model")
 def test_the_child_that_computes_is_killed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("child"))
@@ -41,6 +42,7 @@ def test_the_executor_is_killed(running_ward: Ward) -> None:
     ends_as_uninterrupted(running_ward, name, process)
 
 
+@pytest.mark.slow
 @pytest.mark.failure("SuperLink killed", "started again, hospitals come back; uninterrupted model")
 def test_the_superlink_is_killed(running_ward: Ward) -> None:
     name = running_ward.agree(asked("superlink"))

@@ -50,6 +50,7 @@ def processes_of(run: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_a_rehearsal_ends_with_the_weights_of_the_simulation_and_leaves_nothing_running(
     tmp_path: Path,
 ) -> None:

@@ -15,8 +15,9 @@ from wardround.common.audit.conformity import open_report
 from wardround.common.code import package_digest
 from wardround.common.errors import StorageError, TrustError, UsageError
 from wardround.common.trust.identity import SigningKey
-from wardround.simulations.conformance import CONDUCT, NAMES, conform, in_words
+from wardround.simulations.conformance import CONDUCT, conform, in_words
 from wardround.simulations.conformancestats import MOST_CHECKS
+from wardround.simulations.conformancestudies import STUDIES
 
 FAULTS = [
     Fault(**entry)
@@ -37,7 +38,10 @@ def with_its_own(study: str) -> list[str]:
     return ["clipping", CONDUCT] if study == CONDUCT else [study]
 
 
-@pytest.mark.parametrize("study", NAMES)
+@pytest.mark.parametrize(
+    "study",
+    [*STUDIES, pytest.param(CONDUCT, marks=pytest.mark.slow)],  # which the next test runs too
+)
 def test_this_installation_conforms(study: str) -> None:
     found = conform(with_its_own(study))
     assert found.checks

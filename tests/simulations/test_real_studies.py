@@ -229,6 +229,7 @@ def test_the_published_split_is_reached_with_the_treatment_flags_only(
     assert f"| C-index | published | 6 (+ 1 left out) | 218 | .{1000 * pooled[0]:.0f} [" in row
 
 
+@pytest.mark.slow
 def test_hospitals_of_their_own_run_the_private_study_until_their_cap(
     real_data: Path, tmp_path: Path
 ) -> None:

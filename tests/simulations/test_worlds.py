@@ -35,6 +35,7 @@ def yardsticks(world: World, ridge: float) -> tuple[float, float]:
     return float(np.mean(alone)), float(np.mean([pooled.score(*held) for held in test.values()]))
 
 
+@pytest.mark.slow
 def test_alone_at_most_79_and_pooled_89_in_a_hundred(worlds: Sequence[World]) -> None:
     found = np.array([[yardsticks(world, ridge) for world in worlds] for ridge in RIDGES]).mean(axis=1)
     alone, pooled = found.max(axis=0)
