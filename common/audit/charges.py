@@ -14,6 +14,7 @@ there is none shows that no attempt is missing between two receipts.
 Assumes that the site's ledger keeps its own rules, as an auditor sees where it is handed over.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -60,6 +61,13 @@ class Charges:
     most: int | None
     unexplained: int
     ledger: Counted | None
+
+    @property
+    def between(self) -> tuple[int, float]:
+        """The fewest and the most releases that it can have been charged for; infinite where nothing bounds them."""
+        if self.ledger is not None:
+            return self.ledger.charges, max(self.ledger.charges, self.asked)
+        return self.asked, math.inf if self.most is None else max(self.asked, self.most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,16 +5,17 @@ delta), then what has to hold for it (mechanism, trust, code), then what it does
 itself). Every epsilon here is recomputed, none is taken from the bundle.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from wardround.common.audit.case import Case
-from wardround.common.audit.charges import asked, charged
+from wardround.common.audit.charges import charges_of
 from wardround.common.audit.recompute import recompute
 from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.privacy.coalitions import observers
-from wardround.common.privacy.events import times
+from wardround.common.privacy.events import DpEvent, times
 from wardround.common.study.protocol import StudyProtocol
 
 _MECHANISMS: Final = {
@@ -37,6 +38,9 @@ class EpsilonRow:
         against: Who is curious together.
         added: Epsilon, add or remove one patient.
         replaced: Epsilon, replace one patient by another.
+        most_releases: How many its ledger, or without one its own signed words, leave possible; infinite where no word
+            of it holds.
+        most: Epsilon of so many, add or remove one patient.
     """
 
     site: str
@@ -45,6 +49,17 @@ class EpsilonRow:
     against: str
     added: float
     replaced: float
+    most_releases: float
+    most: float
+
+    @property
+    def beyond(self) -> str:
+        """In words, what the log may have left out; empty if nothing can be."""
+        if self.most_releases <= self.releases:
+            return ""
+        if math.isinf(self.most_releases):
+            return "more if the log left out attempts: nothing the site signed bounds them"
+        return f"up to {self.most:.3f} if the log left out attempts ({self.most_releases} releases)"
 
 
 def epsilon_rows(case: Case) -> list[EpsilonRow]:
@@ -56,19 +71,26 @@ def epsilon_rows(case: Case) -> list[EpsilonRow]:
     """
     event, delta = case.protocol.event(), case.protocol.privacy.delta
     fewest = quorum_of(case.protocol, len(training_sites(case.protocol, case.roster.site_names)))
-    receipts = charged(case)
     return [
         EpsilonRow(
             site=site,
-            releases=releases,
-            receipts=receipts[site],
+            releases=one.asked,
+            receipts=one.receipts,
             against=words,
-            added=recompute(times(event, releases), delta, left=left).epsilon,
-            replaced=recompute(times(event, releases), delta, "replace-one", left=left).epsilon,
+            added=recompute(times(event, one.asked), delta, left=left).epsilon,
+            replaced=recompute(times(event, one.asked), delta, "replace-one", left=left).epsilon,
+            most_releases=one.between[1],
+            most=_most(event, one.between[1], delta, left),
         )
-        for site, releases in asked(case).items()
-        for words, left in observers(event, fewest, releases)
+        for site, one in charges_of(case).items()
+        for words, left in observers(event, fewest, one.asked)
     ]
+
+
+def _most(event: DpEvent, releases: float, delta: float, left: int | None) -> float:
+    return (
+        math.inf if math.isinf(releases) else recompute(times(event, int(releases)), delta, left=left).epsilon
+    )
 
 
 def promised(protocol: StudyProtocol) -> Sequence[tuple[str, str]]:

@@ -134,7 +134,7 @@ def _gap(site: str, entries: int) -> Finding:
 
 def _claim(case: Case, site: str, charges: Charges, stated: Mapping[str, float]) -> Finding:
     try:
-        low, high = (_epsilons(case, releases) for releases in _between(charges))
+        low, high = (_epsilons(case, releases) for releases in charges.between)
         told = _epsilons(case, charges.asked)
     except WardroundError as error:
         return not_checkable(_CLAIMED, why=str(error), where=site)
@@ -147,13 +147,6 @@ def _claim(case: Case, site: str, charges: Charges, stated: Mapping[str, float])
             return refuted(_CLAIMED, expected=expected, found=f"{epsilon:.4f}", where=site)
     ranges = (f"{_range(low.get(one, 0.0), high.get(one, math.inf))} against {one}" for one in stated)
     return _judged(charges, f"{_said(charges)}: {'; '.join(ranges)}", site)
-
-
-def _between(charges: Charges) -> tuple[int, float]:
-    """The fewest and the most releases whose epsilon may be stated; infinitely many where nothing bounds them."""
-    if charges.ledger is not None:
-        return charges.ledger.charges, max(charges.ledger.charges, charges.asked)
-    return charges.asked, math.inf if charges.most is None else max(charges.asked, charges.most)
 
 
 def _judged(charges: Charges, found: str, site: str) -> Finding:

@@ -134,7 +134,8 @@ def _study_text(case: "Case") -> Iterator[str]:
     yield "Epsilon, recomputed (in brackets: replace one patient)"
     for row in epsilon_rows(case):
         counted = f"{row.releases} releases, {row.receipts} receipts"
-        yield f"  {row.site:<17} {row.added:8.3f} ({row.replaced:.3f})  {counted}, against {row.against}"
+        beyond = f"; {row.beyond}" if row.beyond else ""
+        yield f"  {row.site:<17} {row.added:8.3f} ({row.replaced:.3f})  {counted}, against {row.against}{beyond}"
     yield "It holds if"
     yield from (f"  - {line}" for line in assumptions(case.protocol))
     yield "It does not speak of"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -140,6 +141,24 @@ def test_the_command_states_every_coalitions_epsilon_with_its_unit_and_assumptio
     text = capsys.readouterr().out
     assert "It holds if" in text
     assert "2 releases, 2 receipts" in text
+
+
+def test_without_ledgers_the_most_that_a_site_may_have_spent_stands_beside_it(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "epsilon", str(bundle)]) == 0
+    assert "left out" not in capsys.readouterr().out
+    own, told = ("ledgers/", "witness/"), record()
+    kept = {name: data for name, data in told.files.items() if not name.startswith(own)}
+    alone = replace(told, files=kept).hand_over(tmp_path / "alone")
+    assert main(["audit", "epsilon", str(alone), "--json"]) == 0
+    for row in json.loads(capsys.readouterr().out)["epsilon"]:
+        assert row["most_releases"] == 2 + told.protocol.federation.attempts - 1
+        assert row["most"] > row["added"]
+    assert main(["audit", "epsilon", str(alone)]) == 0
+    assert "up to" in capsys.readouterr().out
+    case, findings = verify((alone,))
+    assert "if the log left out attempts (3 releases)" in Page(render(case, findings, FACTS)).text
 
 
 def test_a_ledgers_lifetime_needs_the_hospitals_own_key(
