@@ -1,6 +1,7 @@
 """What a study between hospitals says of its model: the released table, every measure of it, and what it cost whom.
 
-    {"judgement": ..., "rows": [...], "table": {"cells": [...], ...}, "delta": ..., "sites": [{"site": ..., ...}]}
+    {"judgement": ..., "rows": [...], "bins": [...], "table": {"cells": [...], ...}, "delta": ...,
+     "sites": [{"site": ..., ...}]}
 
 All of it follows from the protocol, the released model and the noised table, whose digest stands in the signed log.
 """
@@ -46,6 +47,7 @@ def evaluation_claim(
     return {
         "judgement": asdict(evaluation.judgement),
         "rows": [_plain(asdict(row)) for row in evaluation.rows],
+        "bins": [_plain(asdict(each)) for each in evaluation.bins],
         "table": {
             "shape": list(table_shape(protocol.evaluation, protocol.outcome)),
             "cells": released.table.tolist(),

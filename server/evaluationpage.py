@@ -65,7 +65,10 @@ def _price(claim: Mapping[str, Any]) -> Iterator[str]:
     for whom, value in most["epsilon"].items():
         yield f"| {whom} | {'infinite' if value is None else f'{value:.4f}'} |"
     yield ""
-    yield "All measures, net benefit and calibration by bin too, stand in `results.json` under `evaluation`."
+    yield (
+        "All measures, net benefit and calibration by bin too, and the bins themselves stand in `results.json` under "
+        "`evaluation`."
+    )
 
 
 def _interval(low: float | None, high: float | None) -> str:

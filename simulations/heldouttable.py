@@ -28,6 +28,7 @@ from wardround.common.learning.referencebins import reference_bins
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.learning.tablebins import time_bins
 from wardround.common.learning.tabulating import forecast_tables
+from wardround.common.study.evaluation import subjects_of
 from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.plan_evaluation import table_deviation
@@ -67,6 +68,7 @@ def simulated_calibration(
         return None
     chosen = bins or bins_of(model)
     counts = np.sum([counted(protocol, parameters, each, chosen) for each in rows], axis=0)
+    every = (chosen,) * len(subjects_of(protocol.outcome))
     deviation, mechanism = _noise(protocol, len(rows), counts.size, epsilon)
     # A patient stands in one table of each class.
     deviation *= math.sqrt(len(counts)) if isinstance(protocol.outcome, ClassOutcome) else 1.0
@@ -75,7 +77,7 @@ def simulated_calibration(
         protocol=protocol.digest,
         model=parameters_digest(parameters),
         table=NoisedTable(cells=noised, deviation=deviation),
-        bins=chosen,
+        bins=every,
         times=time_bins(protocol.outcome) if isinstance(protocol.outcome, SurvivalOutcome) else None,
         epsilon=epsilon,
         delta=protocol.privacy.delta,
@@ -104,7 +106,7 @@ def counted(protocol: StudyProtocol, model: Parameters, rows: PatientRows, bins:
         return np.bincount(bins.place(distance), minlength=len(bins)).astype(np.int64)
     if isinstance(outcome, SurvivalOutcome):
         return _courses(protocol, model, rows, made, bins)
-    return forecast_tables(made, rows.targets, outcome=outcome, bins=bins)
+    return forecast_tables(made, rows.targets, outcome=outcome, bins=(bins,) * len(subjects_of(outcome)))
 
 
 def _courses(

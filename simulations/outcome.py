@@ -100,6 +100,7 @@ def _private(found: PrivateEvaluation, pools: "_Pools") -> dict[str, Any]:
     return {
         "private_evaluation": found.rows,
         "judgements": (found.judgement,),
+        "private_bins": found.bins,
         "held_out_epsilon": pools.held_out(),
     }
 

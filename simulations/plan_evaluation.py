@@ -14,7 +14,6 @@ import numpy as np
 from scipy.special import expit
 
 from wardround.common.learning.histograms import (
-    PROBABILITY,
     Bins,
     Courses,
     Forecasts,
@@ -22,7 +21,7 @@ from wardround.common.learning.histograms import (
     survival_table,
 )
 from wardround.common.learning.noisytables import Estimate, NoisedTable
-from wardround.common.learning.tablebins import time_bins
+from wardround.common.learning.tablebins import spread_bins, time_bins
 from wardround.common.learning.tableevaluation import evaluate_courses, evaluate_forecasts
 from wardround.common.learning.tablesurvival import SurvivalBins
 from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
@@ -111,15 +110,15 @@ def table_deviation(*, sites: int, honest: int, epsilon: float, delta: float, ce
 def _preview(protocol: StudyProtocol, terms: PlanTerms, epsilon: float, patients: int) -> Preview:
     rng = np.random.default_rng(0)  # of imagined patients only
     if isinstance(protocol.outcome, SurvivalOutcome):
-        bins = survival_bins(protocol.outcome)
-        metric, cells = "c_index", bins.survival.size * 2
+        axes = survival_bins(protocol.outcome)
+        metric, cells = "c_index", axes.survival.size * 2
         deviation = cell_deviation(terms, epsilon=epsilon, cells=cells)
-        made = [_course(bins, patients, deviation, rng) for _ in range(IMAGINED)]
+        made = [_course(axes, patients, deviation, rng) for _ in range(IMAGINED)]
     else:
         classes = len(protocol.outcome.classes) if isinstance(protocol.outcome, ClassOutcome) else 2
-        metric, cells = "auc", len(PROBABILITY) * 2
-        deviation = cell_deviation(terms, epsilon=epsilon, cells=cells)
-        made = [_forecast(classes, patients, deviation, rng) for _ in range(IMAGINED)]
+        bins = spread_bins(-np.log(classes - 1), SPREAD)
+        metric, deviation = "auc", cell_deviation(terms, epsilon=epsilon, cells=len(bins) * 2)
+        made = [_forecast(bins, classes, patients, deviation, rng) for _ in range(IMAGINED)]
     return Preview(
         mechanism=terms.mechanism,
         honest=terms.honest,
@@ -133,13 +132,15 @@ def _preview(protocol: StudyProtocol, terms: PlanTerms, epsilon: float, patients
     )
 
 
-def _forecast(classes: int, patients: int, deviation: float, rng: np.random.Generator) -> Estimate:
+def _forecast(
+    bins: Bins, classes: int, patients: int, deviation: float, rng: np.random.Generator
+) -> Estimate:
     """An AUC of imagined patients of whom one in `classes` has the outcome."""
     odds = rng.normal(-np.log(classes - 1), SPREAD, patients)
     people = Forecasts(expit(odds), (rng.random(patients) < expit(odds)).astype(np.float64))
-    exact = binary_table(people, bins=PROBABILITY)
+    exact = binary_table(people, bins=bins)
     table = NoisedTable(cells=exact + rng.normal(0, deviation, exact.shape), deviation=deviation)
-    found = evaluate_forecasts(table, PROBABILITY, (), rng=rng, replicates=REPLICATES, only=("auc",))
+    found = evaluate_forecasts(table, bins, (), rng=rng, replicates=REPLICATES, only=("auc",))
     return found[""]["auc"]
 
 

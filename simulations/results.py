@@ -29,7 +29,7 @@ import pandas as pd
 from wardround.common.durable import write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.formats import check_header, header
-from wardround.common.learning.evaluating import Judgement, PrivateRow
+from wardround.common.learning.evaluating import Judgement, PrivateBin, PrivateRow
 from wardround.simulations.evidencerows import (
     BinRow,
     CalibrationRow,
@@ -56,7 +56,7 @@ from wardround.simulations.strictjson import Shape, parsed, plain, typed
 FORMAT: Final = "wardround-results"
 VERSION: Final = 1
 
-_ROWS: Final[Mapping[str, type[Row | EvidenceRow | PrivateRow | Judgement]]] = {
+_ROWS: Final[Mapping[str, type[Row | EvidenceRow | PrivateRow | PrivateBin | Judgement]]] = {
     "epsilon": EpsilonRow,
     "replaced": EpsilonRow,
     "evaluation": EvaluationRow,
@@ -73,10 +73,11 @@ _ROWS: Final[Mapping[str, type[Row | EvidenceRow | PrivateRow | Judgement]]] = {
     "carriers": CarrierRow,
     "private_evaluation": PrivateRow,
     "judgements": Judgement,
+    "private_bins": PrivateBin,
     "held_out_epsilon": EpsilonRow,
 }
 _EVIDENCE: Final = ("gaps", "worst_groups", "calibration", "calibration_bins", "net_benefit", "carriers")
-_PRIVATE: Final = ("private_evaluation", "judgements", "held_out_epsilon")
+_PRIVATE: Final = ("private_evaluation", "judgements", "private_bins", "held_out_epsilon")
 _LATER: Final[Mapping[str, object]] = {
     "replaced": [],
     "honest_sites": 0,
@@ -89,6 +90,7 @@ _MEASURED: Final = (
     CurveRow,
     SubgroupRow,
     PrivateRow,
+    PrivateBin,
     *(_ROWS[name] for name in _EVIDENCE),
 )
 _SHAPE: Final = Shape(rows=_ROWS, null={EpsilonRow: math.inf, **dict.fromkeys(_MEASURED, math.nan)})
@@ -118,6 +120,7 @@ class Results:
         carriers: Inputs of the released model that were tested on held-out patients; see `carriers`.
         private_evaluation, judgements: What the study's own evaluation says, from noised tables alone: the only
             measures here that also exist between real hospitals. Empty where the protocol declares none.
+        private_bins: The public bins of the score that its table has.
         held_out_epsilon: As `epsilon`, of the evaluation, for the patients who are held out.
         replaced: As `epsilon`, for replacing one patient by another.
         honest_sites: h, under joint noise: the claim holds against all parties but so many honest sites.
@@ -150,6 +153,7 @@ class Results:
     carriers: tuple[CarrierRow, ...] = ()
     private_evaluation: tuple[PrivateRow, ...] = ()
     judgements: tuple[Judgement, ...] = ()
+    private_bins: tuple[PrivateBin, ...] = ()
     held_out_epsilon: tuple[EpsilonRow, ...] = ()
     replaced: tuple[EpsilonRow, ...] = ()
     honest_sites: int = 0

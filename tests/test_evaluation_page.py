@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.evaluating import evaluated
 from tests.runs import private_study
 
-from wardround.common.study.evaluation import MEASURES, PROBABILITY_EDGES, EvaluationTerms
+from wardround.common.study.evaluation import MEASURES, SCORE_SPREADS, EvaluationTerms
 from wardround.common.study.explain import explain
 from wardround.common.study.reader import dumps, loads
 
@@ -29,5 +29,6 @@ def test_every_key_is_explained_and_the_edges_of_the_page_are_those_of_the_code(
     text = explain("evaluation")
     for name in EvaluationTerms.__dataclass_fields__:
         assert f"evaluation.{name}" in text or name == "groups"
-    assert " ".join(f"{edge:g}".lstrip("0") for edge in PROBABILITY_EDGES) in PAGE
+    spreads = ", ".join(f"{edge:g}".lstrip("0") for edge in SCORE_SPREADS if edge > 0)
+    assert f"at {spreads.replace(', 1.8', ' and 1.8')} spreads" in " ".join(PAGE.split())
     assert set(MEASURES) >= {"auc", "c_index"}

@@ -118,9 +118,12 @@ def _measures(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Finding:
         again = evaluation_of(case.protocol, released_parameters(case), released)
     except (WardroundError, KeyError, TypeError, ValueError) as error:
         return refuted(_SAYS, expected="a table and its measures", found=f"{error}"[:120], where=RESULTS)
-    rows, stated = again.rows, claim.get("rows")
-    if not isinstance(stated, list) or len(stated) != len(rows) or not all(map(_same, rows, stated)):
-        return refuted(_SAYS, expected=f"{len(rows)} measures of the table", found="others", where=RESULTS)
+    rows = again.rows
+    for name, what, known in (("rows", "measures", rows), ("bins", "bins", again.bins)):
+        stated = claim.get(name)
+        if not isinstance(stated, list) or len(stated) != len(known) or not all(map(_same, known, stated)):
+            expected = f"{len(known)} {what} of the table"
+            return refuted(_SAYS, expected=expected, found="others", where=RESULTS)
     verdict = claim.get("judgement", {})
     if not isinstance(verdict, dict) or verdict.get("verdict") != again.judgement.verdict:
         return refuted(_SAYS, expected=f"verdict {again.judgement.verdict!r}", found="another", where=RESULTS)

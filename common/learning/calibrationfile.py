@@ -13,7 +13,6 @@ is said by the study's log, or by whoever handed the digest over.
 
 import json
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, get_args
 
@@ -25,7 +24,8 @@ from wardround.common.errors import StorageError, TrustError, WardroundError
 from wardround.common.formats import canonical, check_header, digest, header
 from wardround.common.learning.histograms import Bins
 from wardround.common.learning.noisytables import NoisedTable
-from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, Outcome, SurvivalOutcome
+from wardround.common.study.evaluation import subjects_of
+from wardround.common.study.outcomes import ContinuousOutcome, Outcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
 
 FORMAT: Final = "wardround-calibration"
@@ -49,8 +49,8 @@ class Calibration:
         model: Digest of the model's layers, as the study's log names it.
         table: Binary and classes: shape (subjects, bins, 2), one subject for a binary outcome. Survival:
             (bins, times, 2). Continuous: (bins,).
-        bins: Of the score: a probability, for survival the chance of the event by the last horizon; for a number its
-            distance from the prediction in public standard deviations.
+        bins: Of the score, for each subject: a probability, for survival the chance of the event by the last horizon;
+            for a number its distance from the prediction in public standard deviations.
         times: Bins of time, for survival only; the inner edges are horizons.
         epsilon, delta: Of the release, per held-out patient.
         mechanism: Whose noise.
@@ -62,7 +62,7 @@ class Calibration:
     protocol: str
     model: str
     table: NoisedTable
-    bins: Bins
+    bins: tuple[Bins, ...]
     times: Bins | None = None
     epsilon: float
     delta: float
@@ -78,7 +78,7 @@ class Calibration:
             "model": self.model,
             "cells": _text(self.table.cells),
             "deviation": repr(float(self.table.deviation)),
-            "bins": _bins_json(self.bins),
+            "bins": [_bins_json(each) for each in self.bins],
             "times": None if self.times is None else _bins_json(self.times),
             "epsilon": repr(float(self.epsilon)),
             "delta": repr(float(self.delta)),
@@ -133,16 +133,17 @@ class Calibration:
                 f"{FILE} belongs to model {self.model[:16]}, this file holds model {model[:16]}",
                 advice="one of the two was changed or exchanged; take both from one run",
             )
-        if self.table.cells.shape != self._shape(protocol.outcome):
+        subjects = len(subjects_of(protocol.outcome))
+        if len(self.bins) != subjects or self.table.cells.shape != self._shape(protocol.outcome):
             raise TrustError(f"{FILE} does not fit the outcome of the study: {self.table.cells.shape} cells")
 
     def _shape(self, outcome: Outcome) -> tuple[int, ...]:
-        bins = len(self.bins)
+        bins = len(self.bins[0])
         if isinstance(outcome, SurvivalOutcome):
             return (bins, 0 if self.times is None else len(self.times), 2)
         if isinstance(outcome, ContinuousOutcome):
             return (bins,)
-        return (len(outcome.classes) if isinstance(outcome, ClassOutcome) else 1, bins, 2)
+        return (len(self.bins), bins, 2)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _parsed(found: dict[str, Any]) -> Calibration:
         protocol=str(found["protocol"]),
         model=str(found["model"]),
         table=NoisedTable(cells=cells, deviation=numbers[0]),
-        bins=_bins(found["bins"]),
+        bins=_subjects(found["bins"]),
         times=None if found["times"] is None else _bins(found["times"]),
         epsilon=numbers[1],
         delta=numbers[2],
@@ -197,9 +198,13 @@ def _bins_json(bins: Bins) -> dict[str, object]:
     }
 
 
+def _subjects(found: list[dict[str, Any]]) -> tuple[Bins, ...]:
+    made = tuple(map(_bins, found))
+    if len({len(each) for each in made}) != 1:
+        raise ValueError
+    return made
+
+
 def _bins(found: dict[str, Any]) -> Bins:
     edges = tuple(float(edge) for edge in found["edges"])
-    low, high = float(found["low"]), float(found["high"])
-    if not all(a < b for a, b in pairwise((low, *edges, high))):
-        raise ValueError
-    return Bins(edges=edges, low=low, high=high, source=str(found["source"]))
+    return Bins(edges=edges, low=float(found["low"]), high=float(found["high"]), source=str(found["source"]))

@@ -59,9 +59,9 @@ def calibration_of(
     )
 
 
-def _bins(protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters) -> Bins:
+def _bins(protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters) -> tuple[Bins, ...]:
     if not isinstance(protocol.outcome, SurvivalOutcome):
-        return score_bins(terms)
+        return score_bins(protocol, terms, model)
     risks = np.array(risk_bins(protocol, terms, protocol.outcome, model).edges)
     chances = 1 - survival_curves(risks, model["hazard.bias"].astype(np.float64))[:, -1]
-    return Bins(edges=tuple(map(float, chances)), low=0.0, high=1.0, source=terms.source)
+    return (Bins(edges=tuple(map(float, chances)), low=0.0, high=1.0, source=terms.source),)

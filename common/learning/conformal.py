@@ -24,6 +24,7 @@ Angelopoulos et al. (2022), "Private prediction sets"; Angelopoulos et al. (2021
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -78,13 +79,13 @@ def of_forecasts(table: NoisedTable, bins: Bins) -> ScoredTable:
     return ScoredTable(table=table, scores=np.stack([bins.middles, 1 - bins.middles], axis=1))
 
 
-def of_classes(table: NoisedTable, bins: Bins) -> ScoredTable:
+def of_classes(table: NoisedTable, bins: Sequence[Bins]) -> ScoredTable:
     """The scores of the true classes, from one yes-or-no table for each class: shape (classes, bins, 2).
 
     Every patient is in the second column of exactly one class, the true one.
     """
     true = NoisedTable(cells=table.cells[:, :, 1], deviation=table.deviation)
-    return ScoredTable(table=true, scores=np.tile(1 - bins.middles, (len(table.cells), 1)))
+    return ScoredTable(table=true, scores=1 - np.stack([own.middles for own in bins]))
 
 
 def of_distances(table: NoisedTable, bins: Bins) -> ScoredTable:
@@ -104,9 +105,10 @@ def forecast_scores(probability: Numbers, bins: Bins) -> Numbers:
     return np.stack([middle, 1 - middle], axis=1)
 
 
-def class_scores(probabilities: Numbers, bins: Bins) -> Numbers:
+def class_scores(probabilities: Numbers, bins: Sequence[Bins]) -> Numbers:
     """The score of each class for each patient, from probabilities of shape (n, classes): the same shape."""
-    return np.asarray(1 - bins.middles[bins.place(probabilities)])
+    classes = zip(probabilities.T, bins, strict=True)
+    return 1 - np.stack([own.middles[own.place(column)] for column, own in classes], axis=1)
 
 
 def threshold(scored: ScoredTable, *, coverage: float = COVERAGE, confidence: float = CONFIDENCE) -> float:

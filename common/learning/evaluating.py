@@ -11,6 +11,7 @@ support stays in the answer, as withheld.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from wardround.common.errors import ProtocolError
 from wardround.common.learning.evaluated import Evaluated
+from wardround.common.learning.histograms import Bins
 from wardround.common.learning.noisytables import Estimate, NoisedTable
 from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.tablebins import score_bins, survival_bins
@@ -90,6 +92,24 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateBin:
+    """One bin of the score, as the table was counted.
+
+    Attributes:
+        subject: As in `PrivateRow`.
+        place: From 0; `observed_<place>` is about its patients.
+        above, up_to: Its edges: of a probability, for survival of the risk score. NaN where it is open.
+        middle: The value that stands for its patients.
+    """
+
+    subject: str
+    place: int
+    above: float
+    up_to: float
+    middle: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrivateEvaluation:
     """A whole evaluation.
 
@@ -98,12 +118,14 @@ class PrivateEvaluation:
         deviation: Standard deviation of the noise in each cell.
         rows: Every measure.
         judgement: The study's verdict.
+        bins: Which bins of the score the table has, for each subject.
     """
 
     sites: tuple[str, ...]
     deviation: float
     rows: tuple[PrivateRow, ...]
     judgement: Judgement
+    bins: tuple[PrivateBin, ...]
 
 
 def evaluation_of(protocol: StudyProtocol, model: Parameters, released: Evaluated) -> PrivateEvaluation:
@@ -111,7 +133,7 @@ def evaluation_of(protocol: StudyProtocol, model: Parameters, released: Evaluate
 
     Args:
         protocol: The study.
-        model: As it was evaluated; of it only the baseline hazards are used.
+        model: As it was evaluated; it says where bins lie, and for survival what it predicts there.
         released: The table.
 
     Raises:
@@ -123,15 +145,19 @@ def evaluation_of(protocol: StudyProtocol, model: Parameters, released: Evaluate
     deviation = cell_deviation(protocol, sites=len(released.sites))
     table = released.table.reshape(table_shape(terms, protocol.outcome))
     rng = np.random.Generator(np.random.PCG64(int(released.digest, 16)))
-    estimates = _estimating(protocol, terms, model)
+    estimators = _estimators(protocol, terms, model)
     rows = tuple(
         _row(subject, column, group, name, estimate)
-        for number, subject in enumerate(_subjects(protocol))
-        for column, group, part in _slices(terms, table[number], deviation)
-        for name, estimate in estimates(part, rng).items()
+        for subject, cells, own in zip(_subjects(protocol), table, estimators, strict=True)
+        for column, group, part in _slices(terms, cells, deviation)
+        for name, estimate in own.estimates(part, rng).items()
     )
     return PrivateEvaluation(
-        sites=released.sites, deviation=deviation, rows=rows, judgement=_judged(protocol, terms, rows)
+        sites=released.sites,
+        deviation=deviation,
+        rows=rows,
+        judgement=_judged(protocol, terms, rows),
+        bins=tuple(_bins(protocol, estimators)),
     )
 
 
@@ -167,21 +193,44 @@ def _slices(
             yield declared.column, group, NoisedTable(cells=cells, deviation=deviation).over(others)
 
 
-def _estimating(
-    protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters
-) -> Callable[[NoisedTable, np.random.Generator], dict[str, Estimate]]:
-    """The measures of one part of a table; its bins are made once, for a model may take long to say where they lie."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimator:
+    """The measures of one part of a subject's table, and its bins of the score."""
+
+    estimates: Callable[[NoisedTable, np.random.Generator], dict[str, Estimate]]
+    bins: Bins
+
+
+def _estimators(protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters) -> tuple[_Estimator, ...]:
+    """One for each subject; bins are made once, for a model may take long to say where they lie."""
     outcome = protocol.outcome
     if isinstance(outcome, SurvivalOutcome):
         axes = survival_bins(protocol, terms, outcome, model)
-        return lambda part, rng: evaluate_courses(part, axes, rng=rng)
-    scores = score_bins(terms)
+        return (
+            _Estimator(estimates=lambda part, rng: evaluate_courses(part, axes, rng=rng), bins=axes.risks),
+        )
+    return tuple(
+        _Estimator(estimates=partial(_forecasts, bins), bins=bins)
+        for bins in score_bins(protocol, terms, model)
+    )
 
-    def forecasts(part: NoisedTable, rng: np.random.Generator) -> dict[str, Estimate]:
-        whole = NoisedTable(cells=part.cells[:, :, None], deviation=part.deviation)
-        return evaluate_forecasts(whole, scores, (), rng=rng)[EVERYBODY]
 
-    return forecasts
+def _forecasts(bins: Bins, part: NoisedTable, rng: np.random.Generator) -> dict[str, Estimate]:
+    whole = NoisedTable(cells=part.cells[:, :, None], deviation=part.deviation)
+    return evaluate_forecasts(whole, bins, (), rng=rng)[EVERYBODY]
+
+
+def _bins(protocol: StudyProtocol, estimators: tuple[_Estimator, ...]) -> Iterator[PrivateBin]:
+    for subject, own in zip(_subjects(protocol), estimators, strict=True):
+        limits = zip((None, *own.bins.edges), (*own.bins.edges, None), own.bins.middles, strict=True)
+        for place, (above, up_to, middle) in enumerate(limits):
+            yield PrivateBin(
+                subject=subject,
+                place=place,
+                above=math.nan if above is None else above,
+                up_to=math.nan if up_to is None else up_to,
+                middle=float(middle),
+            )
 
 
 def _row(subject: str, column: str, group: str, measure: str, found: Estimate) -> PrivateRow:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.errors import UsageError
-from wardround.common.study.evaluation import PROBABILITY_EDGES
 
 Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -45,8 +44,8 @@ class Bins:
 
     Attributes:
         edges: The inner edges, increasing; a value on an edge belongs to the bin below it.
-        low: What the first bin is taken to begin at, for the values that stand for its patients.
-        high: What the last bin is taken to end at.
+        low: Where values are taken to begin, for what stands for the patients of a bin; an edge may lie below.
+        high: Where they are taken to end; an edge may lie above.
         source: Where the edges come from; never the held-out patients.
     """
 
@@ -57,9 +56,9 @@ class Bins:
 
     def __post_init__(self) -> None:
         """Refuse edges that do not increase."""
-        ends = self.ends
-        if not (np.isfinite(ends).all() and (np.diff(ends) > 0).all()):
-            raise UsageError(f"expected increasing finite bin edges, found {list(map(float, ends))}")
+        ends = np.array([self.low, self.high, *self.edges], np.float64)
+        if not (np.isfinite(ends).all() and self.low < self.high and (np.diff(self.edges) > 0).all()):
+            raise UsageError(f"expected increasing finite bin edges, found {list(map(float, self.ends))}")
 
     @property
     def ends(self) -> Numbers:
@@ -67,9 +66,30 @@ class Bins:
         return np.array([self.low, *self.edges, self.high], np.float64)
 
     @property
+    def spans(self) -> Numbers:
+        """Where the values of each bin are taken to lie: shape (bins, 2).
+
+        A bin beyond all values is taken to be as wide as the last one that holds some.
+
+        >>> Bins(edges=(0.25, 0.5, 1.0), low=0.0, high=0.75, source="s").spans.tolist()
+        [[0.0, 0.25], [0.25, 0.5], [0.5, 0.75], [1.0, 1.25]]
+        """
+        inside = [self.low, *(edge for edge in self.edges if self.low < edge < self.high), self.high]
+        below = min(self.low, self.edges[0] - (inside[1] - inside[0]))
+        above = max(self.high, self.edges[-1] + (inside[-1] - inside[-2]))
+        whole = np.array([[below, *self.edges], [*self.edges, above]]).T
+        taken = whole.clip(self.low, self.high)
+        return np.where(taken[:, :1] < taken[:, 1:], taken, whole)
+
+    @property
     def middles(self) -> Numbers:
         """The value that stands for each bin: shape (bins,)."""
-        return np.asarray((self.ends[1:] + self.ends[:-1]) / 2)
+        return np.asarray(self.spans.mean(axis=1))
+
+    @property
+    def widths(self) -> Numbers:
+        """How wide the span of each bin is: shape (bins,)."""
+        return np.asarray(np.diff(self.spans, axis=1)[:, 0])
 
     def __len__(self) -> int:
         return len(self.edges) + 1
@@ -85,10 +105,9 @@ class Bins:
 
 
 PROBABILITY: Final = Bins(
-    edges=PROBABILITY_EDGES, low=0.0, high=1.0, source="round numbers; see `common.study.evaluation`"
+    edges=(0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85), low=0.0, high=1.0, source="round numbers, fixed in advance"
 )
-"""Eight bins of probability. More bins carry more noise than they resolve: the variance of a noised AUC grows with
-their number."""
+"""Bins that follow no model; see `tablebins` for those that do."""
 
 
 def binary_table(

@@ -20,7 +20,7 @@ from wardround.common.learning.histograms import Bins, Counts, Forecasts
 Numbers = NDArray[np.float64]
 
 _CERTAIN: Final = 0.015
-"""Where the log-odds of the outermost bins end."""
+"""Where the log-odds of a bin end that reaches to 0 or 1."""
 
 
 def auc(tables: Numbers, bins: Bins) -> Numbers:
@@ -35,9 +35,15 @@ def auc(tables: Numbers, bins: Bins) -> Numbers:
     """
     negative, positive = tables[:, :, 0], tables[:, :, 1]
     below = np.cumsum(negative, axis=1) - 0.5 * negative
-    width = np.diff(logit(np.clip(bins.ends, _CERTAIN, 1 - _CERTAIN)))
+    width = np.diff(logit(_uncertain(bins)), axis=1)[:, 0]
     pairs = positive * below + positive * negative * width / 12
     return ratio(pairs.sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
+
+
+def _uncertain(bins: Bins) -> Numbers:
+    """The spans, drawn in from 0 and 1."""
+    lowest, highest = min(_CERTAIN, bins.edges[0] / 2), max(1 - _CERTAIN, (1 + bins.edges[-1]) / 2)
+    return bins.spans.clip(lowest if bins.low <= 0 else 0.0, highest if bins.high >= 1 else 1.0)
 
 
 def accuracy(tables: Numbers, bins: Bins, threshold: float = 0.5) -> Numbers:
@@ -49,9 +55,7 @@ def accuracy(tables: Numbers, bins: Bins, threshold: float = 0.5) -> Numbers:
 
 def brier(tables: Numbers, bins: Bins) -> Numbers:
     """Mean squared error of the probabilities."""
-    errors = (
-        np.stack([bins.middles**2, (1 - bins.middles) ** 2], axis=1) - np.diff(bins.ends)[:, None] ** 2 / 12
-    )
+    errors = np.stack([bins.middles**2, (1 - bins.middles) ** 2], axis=1) - bins.widths[:, None] ** 2 / 12
     return ratio((tables * errors).sum(axis=(1, 2)), tables.sum(axis=(1, 2)))
 
 
@@ -103,7 +107,7 @@ def expected_error(tables: Numbers, bins: Bins, deviation: float = 0.0) -> Numbe
 
 def above(bins: Bins, threshold: float) -> NDArray[np.bool_]:
     """Which bins lie above a threshold."""
-    return np.asarray(bins.ends[:-1] >= threshold - 1e-9)
+    return np.array([-np.inf, *bins.edges]) >= threshold - 1e-9
 
 
 def scattered(table: Counts, rng: np.random.Generator, *, bins: Bins) -> Forecasts:
@@ -115,7 +119,7 @@ def scattered(table: Counts, rng: np.random.Generator, *, bins: Bins) -> Forecas
         bins: Public.
     """
     place, happened = (np.repeat(axis.ravel(), table.ravel()) for axis in np.indices(table.shape))
-    low, high = bins.ends[place], bins.ends[place + 1]
+    low, high = bins.spans[place].T
     # A density in proportion to the probability of what happened, by inverting its distribution function.
     start, end = np.where(happened == 1, low, 1 - high), np.where(happened == 1, high, 1 - low)
     found = np.sqrt(start**2 + rng.random(len(place)) * (end**2 - start**2))

@@ -5,7 +5,7 @@ first bin, so that no model and no patient can make a site refuse.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -88,20 +88,23 @@ def _counting(
         return partial(
             _course_table, risks=risk_bins(protocol, terms, outcome, model), times=time_bins(outcome)
         )
-    return partial(forecast_tables, outcome=outcome, bins=score_bins(terms))
+    return partial(forecast_tables, outcome=outcome, bins=score_bins(protocol, terms, model))
 
 
-def forecast_tables(made: Numbers, targets: Targets, *, outcome: Outcome, bins: Bins) -> Counts:
+def forecast_tables(made: Numbers, targets: Targets, *, outcome: Outcome, bins: Sequence[Bins]) -> Counts:
     """One table per question, shape (questions, bins, 2).
 
     Args:
         made: The probabilities, as `predictions.predict` gives them.
         targets: What happened.
         outcome: Of the study; its questions are those of `questions`.
-        bins: Of probability.
+        bins: Of probability, for each question; equally many.
     """
-    asked = questions(outcome, targets, made, None)
-    return np.stack([binary_table(Forecasts(one.probability, one.y), bins=bins)[:, :, 0] for one in asked])
+    tables = [
+        binary_table(Forecasts(one.probability, one.y), bins=own)[:, :, 0]
+        for one, own in zip(questions(outcome, targets, made, None), bins, strict=True)
+    ]
+    return np.stack(tables)
 
 
 def _course_table(made: Numbers, targets: Targets, *, risks: Bins, times: Bins) -> Counts:

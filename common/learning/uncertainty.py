@@ -66,10 +66,10 @@ class Uncertainty:
     def _scored(self) -> conformal.ScoredTable:
         table, bins = self.calibration.table, self.calibration.bins
         if isinstance(self.outcome, ContinuousOutcome):
-            return conformal.of_distances(table, bins)
+            return conformal.of_distances(table, bins[0])
         if isinstance(self.outcome, ClassOutcome):
             return conformal.of_classes(table, bins)
-        return conformal.of_forecasts(NoisedTable(cells=table.cells[0], deviation=table.deviation), bins)
+        return conformal.of_forecasts(NoisedTable(cells=table.cells[0], deviation=table.deviation), bins[0])
 
     def sets(self, probabilities: Numbers) -> Flags | None:
         """Which classes each patient's set holds, shape (n, classes); None where the table supports no set.
@@ -82,7 +82,7 @@ class Uncertainty:
         bins = self.calibration.bins
         if isinstance(self.outcome, ClassOutcome):
             return conformal.admitted(conformal.class_scores(probabilities, bins), self.limit)
-        return conformal.admitted(conformal.forecast_scores(probabilities[:, 1], bins), self.limit)
+        return conformal.admitted(conformal.forecast_scores(probabilities[:, 1], bins[0]), self.limit)
 
     @cached_property
     def groups(self) -> tuple[NDArray[np.int64], ...]:
@@ -101,10 +101,11 @@ class Uncertainty:
 
     def intervals(self, probabilities: Numbers) -> Numbers:
         """The interval of each class's probability, shape (n, classes, 2); NaN where the table supports none."""
-        place = self.calibration.bins.place(probabilities)
+        bins = self.calibration.bins
         if isinstance(self.outcome, ClassOutcome):
-            return np.stack([self.by_bin[k][place[:, k]] for k in range(probabilities.shape[1])], axis=1)
-        positive = self.by_bin[0][place[:, 1]]
+            classes = zip(self.by_bin, bins, probabilities.T, strict=True)
+            return np.stack([found[own.place(column)] for found, own, column in classes], axis=1)
+        positive = self.by_bin[0][bins[0].place(probabilities[:, 1])]
         return np.stack([1 - positive[:, ::-1], positive], axis=1)
 
     @cached_property
@@ -116,7 +117,7 @@ class Uncertainty:
         horizons = range(len(calibration.times.edges))
         found = [
             [_survival(calibration, risk, horizon) for horizon in horizons]
-            for risk in range(len(calibration.bins))
+            for risk in range(len(calibration.bins[0]))
         ]
         return np.stack([_shares_of(row) for row in found])
 
@@ -126,7 +127,7 @@ class Uncertainty:
         Args:
             by_last: Shape (n,), the predicted chance of the event by the last horizon.
         """
-        return self.survival_by_bin[self.calibration.bins.place(by_last)]
+        return self.survival_by_bin[self.calibration.bins[0].place(by_last)]
 
 
 def _shares_of(found: Sequence[Estimate]) -> Numbers:

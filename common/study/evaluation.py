@@ -23,12 +23,13 @@ from wardround.common.privacy.calibration import joint_noise_multiplier_for, noi
 from wardround.common.privacy.terms import LARGEST_SUM, PrivacyTerms
 from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, Outcome, SurvivalOutcome
 
-PROBABILITY_EDGES: Final = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85)
-"""Round numbers, closer together where rare outcomes are decided about."""
+SCORE_SPREADS: Final = (-1.8, -0.9, -0.3, 0.3, 0.9, 1.8)
+"""Edges of predicted probability, in units of how far the released model's log-odds spread over imagined patients; .5
+is one more, so that there are eight bins (`learning.tablebins`)."""
 
 RISK_SPREADS: Final = (-1.2, -0.4, 0.4, 1.2)
-"""Five bins of a survival model's risk score, in units of its spread over imagined patients (`learning.tablebins`).
-Wider than fifths: real features are correlated, and spread a score more than imagined ones."""
+"""Five bins of a survival model's risk score, in the same units. Wider than fifths: a spread that is not known well is
+better taken for too small."""
 
 MOST_TIMES: Final = 4
 """Inner edges of time: the study's own cut points, or as many of them."""
@@ -72,8 +73,8 @@ class EvaluationTerms:
         delta: The delta at which `epsilon` is stated.
         attempts: Largest number of attempts; each that a site answers costs its held-out patients once more.
         score_edges: Inner edges of the bins of predicted probability, increasing, in (0, 1); for survival of the
-            predicted chance of the event by the last time bin. Empty for the defaults: round numbers, and for survival
-            five bins of risk as wide as the released model spreads imagined patients.
+            predicted chance of the event by the last time bin. Empty for the defaults: eight bins, for survival five
+            of risk, that lie where the released model's answers do (`learning.tablebins`).
         groups: Columns that split the table.
         external_sites: Members that are evaluated and never train; all their patients count as held out.
         measure: The one measure that the study is judged by, decided before anything is seen; empty for `auc`, and
@@ -123,8 +124,9 @@ class EvaluationTerms:
 
 def score_bins_of(terms: EvaluationTerms, outcome: Outcome) -> int:
     """How many bins the score has."""
-    default = RISK_SPREADS if isinstance(outcome, SurvivalOutcome) else PROBABILITY_EDGES
-    return len(terms.score_edges or default) + 1
+    if terms.score_edges:
+        return len(terms.score_edges) + 1
+    return len(RISK_SPREADS) + 1 if isinstance(outcome, SurvivalOutcome) else len(SCORE_SPREADS) + 2
 
 
 def time_edges(outcome: SurvivalOutcome) -> tuple[float, ...]:
@@ -210,7 +212,7 @@ def _check_measure(terms: EvaluationTerms, outcome: Outcome) -> None:
     survival = primary_of(terms, outcome) in ("c_index", "integrated_brier")
     if survival != isinstance(outcome, SurvivalOutcome):
         raise ProtocolError(f"evaluation: measure {terms.measure!r} does not belong to this outcome")
-    if primary_of(terms, outcome) == "accuracy" and 0.5 not in (terms.score_edges or PROBABILITY_EDGES):
+    if primary_of(terms, outcome) == "accuracy" and terms.score_edges and 0.5 not in terms.score_edges:
         raise ProtocolError("evaluation: accuracy needs .5 among the score_edges")
     several = isinstance(outcome, ClassOutcome)
     if several != bool(terms.subject) or (several and terms.subject not in subjects_of(outcome)):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.auditing import NAMES, Record, finished, judged, refuted, without
+from tests.auditing import NAMES, Record, base_install, finished, judged, refuted, without
 from tests.evaluating import evaluated
 from tests.studies import joint_protocol, private_protocol
 
@@ -84,6 +84,8 @@ def test_nicer_measures_a_nicer_verdict_and_a_lower_epsilon_are_refuted(made: Re
     assert isinstance(claim, dict)
     rows = [{**row, "value": 0.99} if row["measure"] == "auc" else row for row in claim["rows"]]
     assert SAYS in refuted(with_claim(made, rows=rows).hand_over(tmp_path / "rows"))
+    bins = [{**each, "up_to": each["up_to"] and each["up_to"] / 2} for each in claim["bins"]]
+    assert SAYS in refuted(with_claim(made, bins=bins).hand_over(tmp_path / "bins"))
     verdict = {**claim["judgement"], "verdict": "met"}
     assert SAYS in refuted(with_claim(made, judgement=verdict).hand_over(tmp_path / "verdict"))
     cells = {**claim["table"], "cells": [cell + 1 for cell in claim["table"]["cells"]]}
@@ -93,6 +95,13 @@ def test_nicer_measures_a_nicer_verdict_and_a_lower_epsilon_are_refuted(made: Re
     gone = {**results(made), "evaluation": None}
     silent = made.with_file("results.json", json.dumps(gone).encode())
     assert SAYS in refuted(silent.hand_over(tmp_path / "gone"))
+
+
+def test_an_auditor_without_torch_finds_the_same_bins_and_measures(made: Record, tmp_path: Path) -> None:
+    done = base_install("audit", "verify", str(made.hand_over(tmp_path / "bundle")), "--json")
+    assert done.code == 0, done.err
+    findings = json.loads(done.out)["findings"]
+    assert [one["verdict"] for one in findings if one["claim"] == SAYS] == ["confirmed"]
 
 
 def test_without_a_ledger_the_price_lies_between_the_log_and_the_approval(

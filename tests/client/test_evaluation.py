@@ -16,6 +16,7 @@ from wardround.common.learning.data import PatientRows
 from wardround.common.learning.evaluated import TABLE
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters
+from wardround.common.learning.tablebins import score_bins
 from wardround.common.learning.tabulating import counted, group_codes
 from wardround.common.privacy.accounting import epsilon
 from wardround.common.privacy.events import DpEvent, GaussianSteps
@@ -54,7 +55,10 @@ def test_every_patient_is_in_one_cell_of_the_declared_group_and_outcome() -> Non
     assert table.sum(axis=0).sum(axis=0).tolist() == [10, 10, 20]  # two spellings were not declared
     assert table[:, 1].sum() == rows.targets.value.sum()
     probability = 1 / (1 + np.exp(-2.0 * rows.inputs[:, 0].astype(np.float64)))
-    assert table[-1].sum() == (probability > 0.85).sum()
+    (bins,) = score_bins(STUDY, STUDY.evaluation, model)  # type: ignore[arg-type]
+    assert len(set(bins.place(probability))) > 5
+    for place in range(8):
+        assert table[place].sum() == (bins.place(probability) == place).sum()
 
 
 def test_samples_of_one_patient_are_one_score() -> None:
@@ -66,7 +70,8 @@ def test_samples_of_one_patient_are_one_score() -> None:
     )
     table = counted(STUDY, steep(1.0), twice, np.zeros((1, 1), np.int64)).reshape(8, 2, 3)
     assert table.sum() == 1
-    assert table[4].sum() == 1  # a mean of one half, on the edge at .5
+    (bins,) = score_bins(STUDY, STUDY.evaluation, steep(1.0))  # type: ignore[arg-type]
+    assert table[bins.edges.index(0.5)].sum() == 1  # a mean of one half, on the edge at .5
 
 
 @pytest.mark.parametrize(

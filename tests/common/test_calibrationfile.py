@@ -24,7 +24,7 @@ def calibration() -> Calibration:
         protocol=PROTOCOL.digest,
         model="a" * 64,
         table=NoisedTable(cells=cells, deviation=2.5),
-        bins=PROBABILITY,
+        bins=(PROBABILITY,),
         epsilon=3.0,
         delta=1e-5,
         mechanism="joint-noise",
@@ -68,7 +68,10 @@ def test_a_changed_field_is_found(tmp_path: Path, name: str) -> None:
         ("cells", "x"),
         ("deviation", "0.0"),
         ("deviation", "inf"),
-        ("bins", {"edges": ["0.5", "0.4"], "low": "0.0", "high": "1.0", "source": "s"}),
+        ("bins", [{"edges": ["0.5", "0.4"], "low": "0.0", "high": "1.0", "source": "s"}]),
+        ("bins", [{"edges": ["0.5"], "low": "1.0", "high": "0.0", "source": "s"}]),
+        ("bins", [{"edges": e, "low": "0.0", "high": "1.0", "source": "s"} for e in (["0.5"], [])]),
+        ("bins", []),
         ("bins", None),
         ("origin", "rumour"),
         ("sites", None),
@@ -101,6 +104,8 @@ def test_that_of_another_model_protocol_or_outcome_is_refused() -> None:
     wide = replace(own, table=NoisedTable(cells=np.ones((2, len(PROBABILITY), 2)), deviation=1.0))
     with pytest.raises(TrustError, match="does not fit the outcome"):
         wide.check_belongs(PROTOCOL, "a" * 64)
+    with pytest.raises(TrustError, match="does not fit the outcome"):
+        replace(own, bins=(PROBABILITY, PROBABILITY)).check_belongs(PROTOCOL, "a" * 64)
 
 
 def test_groups_are_summed_and_so_is_the_variance_of_their_noise() -> None:

@@ -65,8 +65,9 @@ def test_a_risk_of_survival_lies_in_the_bin_of_its_chance() -> None:
     risk = np.linspace(-1.5, 1.5, 41)
     chance = 1 - survival_curves(risk, model["hazard.bias"].astype(np.float64))[:, -1]
     bins = risk_bins(protocol, protocol.evaluation, protocol.outcome, model)
-    assert found.bins.place(chance).tolist() == bins.place(risk).tolist()
-    assert len(set(found.bins.place(chance))) == len(bins)
+    (chances,) = found.bins
+    assert chances.place(chance).tolist() == bins.place(risk).tolist()
+    assert len(set(chances.place(chance))) == len(bins)
 
 
 def test_another_table_and_a_study_without_evaluation_are_refused() -> None:

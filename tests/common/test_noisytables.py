@@ -10,8 +10,9 @@ import pytest
 from tests.imagined import BINS, RISKS, TIMES, courses, forecasts
 
 from wardround.common.errors import UsageError
-from wardround.common.learning.histograms import PROBABILITY, binary_table, survival_table
+from wardround.common.learning.histograms import binary_table, survival_table
 from wardround.common.learning.noisytables import WITHHELD, Estimate, NoisedTable
+from wardround.common.learning.tablebins import spread_bins
 from wardround.common.learning.tableevaluation import (
     course_measures,
     evaluate_courses,
@@ -23,6 +24,8 @@ from wardround.simulations.plan_evaluation import cell_deviation
 
 HELD_OUT = 500
 SITES = 5
+SCORES = spread_bins(-0.8, 1.1)
+"""The default bins for a model that spreads imagined patients a little less than it does these, as real ones do."""
 SEEDED = 2024
 """Fixed before the first run, as were the bounds."""
 
@@ -57,23 +60,23 @@ def test_the_error_of_a_noised_auc_is_within_its_bound(
 ) -> None:
     """500 held-out patients of five sites, and a group of 30 in 100 of them."""
     rng = np.random.default_rng(SEEDED)
-    spread, measure = deviation(epsilon, mechanism, 16), forecast_measures(PROBABILITY, 0.0)["auc"]
+    spread, measure = deviation(epsilon, mechanism, 16), forecast_measures(SCORES, 0.0)["auc"]
     errors = []
     for seed in range(1000):
         people = forecasts(patients, seed)
-        table = noised(binary_table(people, bins=PROBABILITY)[:, :, 0], spread, rng)
+        table = noised(binary_table(people, bins=SCORES)[:, :, 0], spread, rng)
         errors.append(measure.binned(table.cells[None])[0] - measure.exact(people))
     assert np.sqrt(np.mean(np.square(errors))) <= bound
 
 
 def test_the_error_of_a_noised_brier_score_and_c_index_is_within_its_bound() -> None:
     rng = np.random.default_rng(SEEDED)
-    brier, c_index = forecast_measures(PROBABILITY, 0.0)["brier"], course_measures(BINS)["c_index"]
+    brier, c_index = forecast_measures(SCORES, 0.0)["brier"], course_measures(BINS)["c_index"]
     spreads = deviation(3, "joint-noise", 16), deviation(1, "joint-noise", 50)
     errors: list[tuple[float, float]] = []
     for seed in range(500):
         people, course = forecasts(HELD_OUT, seed), courses(HELD_OUT, seed)
-        table = noised(binary_table(people, bins=PROBABILITY)[:, :, 0], spreads[0], rng)
+        table = noised(binary_table(people, bins=SCORES)[:, :, 0], spreads[0], rng)
         survival = noised(survival_table(course, risks=RISKS, times=TIMES), spreads[1], rng)
         errors.append(
             (
@@ -90,17 +93,15 @@ def binary_coverage(repetitions: int, epsilon: float, only: tuple[str, ...] = ()
     rng = np.random.default_rng(SEEDED)
     spread = deviation(epsilon, "joint-noise", 16)
     measures = {
-        name: each
-        for name, each in forecast_measures(PROBABILITY, spread).items()
-        if not only or name in only
+        name: each for name, each in forecast_measures(SCORES, spread).items() if not only or name in only
     }
     large = forecasts(400_000, 10**6)
     truth = {name: measure.exact(large) for name, measure in measures.items()}
     rows: dict[str, list[list[float]]] = {name: [] for name in measures}
     for seed in range(repetitions):
         people = forecasts(HELD_OUT, seed)
-        table = noised(binary_table(people, bins=PROBABILITY), spread, rng)
-        found = evaluate_forecasts(table, PROBABILITY, (), rng=rng, replicates=200, only=only)[""]
+        table = noised(binary_table(people, bins=SCORES), spread, rng)
+        found = evaluate_forecasts(table, SCORES, (), rng=rng, replicates=200, only=only)[""]
         for name, measure in measures.items():
             rows[name].append(judged(found[name], measure.exact(people), truth[name]))
     return {name: np.array(each) for name, each in rows.items()}
@@ -146,7 +147,14 @@ def check(found: Mapping[str, np.ndarray], lowest: float) -> None:
 @pytest.mark.slow
 def test_intervals_hold_their_truth_in_a_few_repetitions() -> None:
     """With so few repetitions an honest 95% lies above these bounds in all but one or two of 1,000 series."""
-    some = ("auc", "accuracy", "brier", "calibration_slope", "net_benefit_at_0.2", "observed_3")
+    some = (
+        "auc",
+        "accuracy",
+        "brier",
+        "calibration_slope",
+        f"net_benefit_at_{SCORES.edges[3]:g}",
+        "observed_3",
+    )
     check(binary_coverage(150, 1.0, some), 0.89)
     check(survival_coverage(100, 1.0), 0.88)
 
@@ -160,8 +168,8 @@ def test_intervals_hold_their_truth_in_93_of_100(epsilon: float) -> None:
 
 def test_too_few_patients_for_the_noise_are_withheld_and_look_like_nothing_else() -> None:
     rng = np.random.default_rng(1)
-    table = noised(binary_table(forecasts(40), bins=PROBABILITY), 3.0, rng)
-    found = evaluate_forecasts(table, PROBABILITY, (), rng=rng)[""]
+    table = noised(binary_table(forecasts(40), bins=SCORES), 3.0, rng)
+    found = evaluate_forecasts(table, SCORES, (), rng=rng)[""]
     assert set(found.values()) == {WITHHELD}
     survival = noised(survival_table(courses(20), risks=RISKS, times=TIMES), 8.0, rng)
     assert set(evaluate_courses(survival, BINS, rng=rng).values()) == {WITHHELD}
@@ -173,7 +181,7 @@ def test_suppression_looks_at_noised_cells_and_never_at_the_exact_ones() -> None
     answers = [
         evaluate_forecasts(
             NoisedTable(cells=exact + (cells - exact), deviation=2.0),
-            PROBABILITY,
+            SCORES,
             (),
             rng=np.random.default_rng(1),
         )
@@ -187,9 +195,9 @@ def test_a_group_is_a_slice_and_everybody_carries_the_noise_of_all_slices() -> N
     rng = np.random.default_rng(3)
     people = forecasts(3000)
     group = np.where(np.arange(3000) % 10 < 3, "f", "m").tolist()
-    exact = binary_table(people, bins=PROBABILITY, group=group, groups=("f", "m"))
-    crossed = evaluate_forecasts(noised(exact, 3.0, rng), PROBABILITY, ("f", "m"), rng=rng)
-    plain = evaluate_forecasts(noised(exact.sum(axis=2, keepdims=True), 3.0, rng), PROBABILITY, (), rng=rng)
+    exact = binary_table(people, bins=SCORES, group=group, groups=("f", "m"))
+    crossed = evaluate_forecasts(noised(exact, 3.0, rng), SCORES, ("f", "m"), rng=rng)
+    plain = evaluate_forecasts(noised(exact.sum(axis=2, keepdims=True), 3.0, rng), SCORES, (), rng=rng)
     assert set(crossed) == {"", "f", "m"}
     wide, narrow = crossed[""]["auc"].private, plain[""]["auc"].private
     assert wide[1] - wide[0] > 1.3 * (narrow[1] - narrow[0])
@@ -198,12 +206,12 @@ def test_a_group_is_a_slice_and_everybody_carries_the_noise_of_all_slices() -> N
 
 def test_intervals_are_as_wide_as_noise_and_sampling_make_estimates_differ() -> None:
     """Against plain repetition: the same patients noised anew, and other patients noised anew."""
-    rng, spread, auc = np.random.default_rng(4), 1.555, forecast_measures(PROBABILITY, 0.0)["auc"]
-    tables = np.stack([binary_table(forecasts(HELD_OUT, s), bins=PROBABILITY)[:, :, 0] for s in range(400)])
+    rng, spread, auc = np.random.default_rng(4), 1.555, forecast_measures(SCORES, 0.0)["auc"]
+    tables = np.stack([binary_table(forecasts(HELD_OUT, s), bins=SCORES)[:, :, 0] for s in range(400)])
     noise = rng.normal(0, spread, tables.shape)
     private, total = auc.binned(tables[0] + noise).std(), auc.binned(tables + noise).std()
     found = evaluate_forecasts(
-        noised(tables[0][:, :, None], spread, rng), PROBABILITY, (), rng=rng, only=("auc",)
+        noised(tables[0][:, :, None], spread, rng), SCORES, (), rng=rng, only=("auc",)
     )[""]["auc"]
     assert found.private[1] - found.value == pytest.approx(2.05 * private, rel=0.25)
     assert found.total[1] - found.value == pytest.approx(2.05 * total, rel=0.25)
@@ -212,9 +220,9 @@ def test_intervals_are_as_wide_as_noise_and_sampling_make_estimates_differ() -> 
 def test_a_calibration_error_is_given_for_the_patients_and_never_for_the_population() -> None:
     """Even a perfect model errs on 500 patients, so no interval around their error holds the population's zero."""
     rng = np.random.default_rng(3)
-    table = noised(binary_table(forecasts(HELD_OUT), bins=PROBABILITY), 3.0, rng)
+    table = noised(binary_table(forecasts(HELD_OUT), bins=SCORES), 3.0, rng)
     found = evaluate_forecasts(
-        table, PROBABILITY, (), rng=rng, replicates=50, only=("expected_calibration_error",)
+        table, SCORES, (), rng=rng, replicates=50, only=("expected_calibration_error",)
     )[""]["expected_calibration_error"]
     assert found.private[0] < found.value < found.private[1]
     assert np.isnan(found.total).all()

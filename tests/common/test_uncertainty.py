@@ -12,6 +12,7 @@ from wardround.common.learning.conformal import DISTANCES
 from wardround.common.learning.histograms import PROBABILITY, Bins, Courses, binary_table, survival_table
 from wardround.common.learning.noisytables import NoisedTable
 from wardround.common.learning.uncertainty import Uncertainty, kaplan_meier
+from wardround.common.study.evaluation import subjects_of
 from wardround.common.study.outcomes import (
     BinaryOutcome,
     ClassOutcome,
@@ -33,7 +34,8 @@ CHANCES = Bins(edges=(0.15, 0.3, 0.45, 0.65), low=0.0, high=1.0, source="s")
 def uncertain(outcome: Outcome, cells: np.ndarray, bins: Bins, deviation: float = 2.0) -> Uncertainty:
     noise = np.random.default_rng(5).normal(0, deviation, cells.shape)
     calibration = Calibration(
-        protocol="p", model="m", table=NoisedTable(cells=cells + noise, deviation=deviation), bins=bins,
+        protocol="p", model="m", table=NoisedTable(cells=cells + noise, deviation=deviation),
+        bins=(bins,) * len(subjects_of(outcome)),
         times=TIMES if isinstance(outcome, SurvivalOutcome) else None,
         epsilon=3.0, delta=1e-5, mechanism="joint-noise", sites=4, origin="study",
     )  # fmt: skip
