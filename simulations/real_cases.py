@@ -161,6 +161,7 @@ CASES: Final = (
         study="pancan-msi",
         table=PANCAN,
         site_column="tss",
+        leave_one_out="yes",
         reference=Reference(metric="auc"),
     ),
     Case(
@@ -168,6 +169,7 @@ CASES: Final = (
         study="pancan-msi",
         table=PANCAN,
         site_column="project",
+        leave_one_out="yes",
         reference=Reference(metric="auc"),
     ),
     Case(

@@ -1,5 +1,6 @@
 """What the log service shows of files that are being written, torn or changed, and how much one client may use."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def test_a_client_follows_only_so_many_streams_at_a_time(
 
 def again(client: LogClient) -> Iterator[object]:
     """A stream, once the service noticed that another one ended."""
-    for _ in range(100):
+    for _ in patiently():
         stream = client.follow(STUDY, 0)
         try:
             first = next(stream)
@@ -179,8 +180,16 @@ def again(client: LogClient) -> Iterator[object]:
         return
 
 
+def patiently() -> Iterator[None]:
+    """Again and again for a minute: a busy machine takes a while."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(0.02)
+
+
 def until_size(service: Service, study: str, size: int) -> None:
-    for _ in range(200):
+    for _ in patiently():
         service.look_now()
         if service.calls.sizes().get(study) == size:
             return
