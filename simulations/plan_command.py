@@ -121,7 +121,7 @@ def _lines(protocol: "StudyProtocol", found: Sequence["Option"]) -> Iterator[str
     for title, group in _groups(found):
         yield f"\n{title}"
         yield from _table(group)
-    yield from plan_evaluation.lines(plan_evaluation.previews(protocol, found))
+    yield from plan_evaluation.lines(protocol, plan_evaluation.previews(protocol, found))
     for warning in dict.fromkeys(_warnings(found)):
         yield f"Warning: {warning}"
 

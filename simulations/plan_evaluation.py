@@ -2,44 +2,28 @@
 
 From public numbers: the sites, their reference sizes, the share of patients that the protocol holds out, an epsilon
 and a mechanism. Imagined patients are tabulated, noised and evaluated as real ones would be. The evaluation is one
-release about held-out patients, and is charged to them alone; a table that is crossed with groups of patients has
-wider intervals than stated here, and every further model, class or view of the same patients is charged again.
+release about held-out patients, and is charged to them alone. Where the study has an `[evaluation]`, it is that one,
+with its own epsilon, edges and groups, under each mechanism that is compared.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
 
 import numpy as np
-from scipy.special import expit
 
-from wardround.common.learning.histograms import (
-    Bins,
-    Courses,
-    Forecasts,
-    binary_table,
-    survival_table,
-)
-from wardround.common.learning.noisytables import Estimate, NoisedTable
-from wardround.common.learning.tablebins import spread_bins, time_bins
-from wardround.common.learning.tableevaluation import evaluate_courses, evaluate_forecasts
-from wardround.common.learning.tablesurvival import SurvivalBins
+from wardround.client.adversaries import evaluation_epsilon
+from wardround.common.errors import PrivacyError, ProtocolError
+from wardround.common.learning.evaluating import cell_deviation as table_noise
 from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
 from wardround.common.privacy.excess import noise_ratio
 from wardround.common.privacy.plan import PlanTerms
-from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, SurvivalOutcome
+from wardround.common.study.evaluation import primary_of
+from wardround.common.study.outcomes import ContinuousOutcome, SurvivalOutcome
 from wardround.common.study.protocol import StudyProtocol
-from wardround.common.wording import METRIC_NAMES
-from wardround.simulations.study_plan import Option
-
-IMAGINED: Final = 5
-REPLICATES: Final = 200
-SPREAD: Final = 1.6
-"""Standard deviation of imagined log-odds: with half of the patients ill, an AUC of about .8."""
-
-RISKS: Final = Bins(
-    edges=(-0.84, -0.25, 0.25, 0.84), low=-2.0, high=2.0, source="fifths of a standard normal risk score"
-)
+from wardround.common.wording import measure_name
+from wardround.simulations.plan_imagined import half_widths, table_bins
+from wardround.simulations.study_plan import Option, chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,31 +34,37 @@ class Preview:
         mechanism: Whose noise.
         honest: h under joint noise; else 1.
         epsilon: Of the one table, per held-out patient, at `delta`.
+        reserved: Of all attempts that the study approves; of one where it declares none.
         delta: As above.
         patients: Held out at all sites together, expected.
         metric: What would be estimated.
         deviation: Standard deviation of the noise in each cell of the sum.
         private: Expected half width of the 95% interval for these patients: the price of privacy.
         total: Likewise for the population; both NaN where the answer would be withheld.
+        column: A column of groups, of which this is about one; empty for all patients.
     """
 
     mechanism: str
     honest: int
     epsilon: float
+    reserved: float
     delta: float
     patients: int
     metric: str
     deviation: float
     private: float
     total: float
+    column: str = ""
 
 
 def previews(protocol: StudyProtocol, options: Sequence[Option]) -> tuple[Preview, ...]:
-    """One for each mechanism, number of honest sites and target epsilon among the options.
+    """The study's own evaluation under each mechanism and number of honest sites among the options.
 
-    None where nobody is held out, where noise and not epsilon was asked for, and for a continuous outcome, for which
-    there is no table.
+    Where it declares none, one that could be: at each target epsilon too; none where nobody is held out, where noise
+    and not epsilon was asked for, and for a continuous outcome, for which there is no table.
     """
+    if protocol.evaluation is not None:
+        return tuple(_own(protocol, options))
     share = protocol.cohort.test_fraction
     if not share or isinstance(protocol.outcome, ContinuousOutcome):
         return ()
@@ -108,85 +98,124 @@ def table_deviation(*, sites: int, honest: int, epsilon: float, delta: float, ce
 
 
 def _preview(protocol: StudyProtocol, terms: PlanTerms, epsilon: float, patients: int) -> Preview:
-    rng = np.random.default_rng(0)  # of imagined patients only
-    if isinstance(protocol.outcome, SurvivalOutcome):
-        axes = survival_bins(protocol.outcome)
-        metric, cells = "c_index", axes.survival.size * 2
-        deviation = cell_deviation(terms, epsilon=epsilon, cells=cells)
-        made = [_course(axes, patients, deviation, rng) for _ in range(IMAGINED)]
-    else:
-        classes = len(protocol.outcome.classes) if isinstance(protocol.outcome, ClassOutcome) else 2
-        bins = spread_bins(-np.log(classes - 1), SPREAD)
-        metric, deviation = "auc", cell_deviation(terms, epsilon=epsilon, cells=len(bins) * 2)
-        made = [_forecast(bins, classes, patients, deviation, rng) for _ in range(IMAGINED)]
+    metric = "c_index" if isinstance(protocol.outcome, SurvivalOutcome) else "auc"
+    deviation = cell_deviation(terms, epsilon=epsilon, cells=table_bins(protocol.outcome) * 2)
+    private, total = half_widths(protocol.outcome, metric, patients, deviation)
     return Preview(
         mechanism=terms.mechanism,
         honest=terms.honest,
         epsilon=epsilon,
+        reserved=epsilon,
         delta=terms.delta,
         patients=patients,
         metric=metric,
         deviation=deviation,
-        private=float(np.median([each.private[1] - each.value for each in made])),
-        total=float(np.median([each.total[1] - each.value for each in made])),
+        private=private,
+        total=total,
     )
 
 
-def _forecast(
-    bins: Bins, classes: int, patients: int, deviation: float, rng: np.random.Generator
-) -> Estimate:
-    """An AUC of imagined patients of whom one in `classes` has the outcome."""
-    odds = rng.normal(-np.log(classes - 1), SPREAD, patients)
-    people = Forecasts(expit(odds), (rng.random(patients) < expit(odds)).astype(np.float64))
-    exact = binary_table(people, bins=bins)
-    table = NoisedTable(cells=exact + rng.normal(0, deviation, exact.shape), deviation=deviation)
-    found = evaluate_forecasts(table, bins, (), rng=rng, replicates=REPLICATES, only=("auc",))
-    return found[""]["auc"]
+def _own(protocol: StudyProtocol, options: Sequence[Option]) -> Iterator[Preview]:
+    """The study's own evaluation, once for each mechanism and number of honest sites: all patients, then its groups."""
+    known = set()
+    for option in options:
+        key = (option.terms.mechanism, option.terms.honest)
+        if option.found is None or key in known:
+            continue
+        known.add(key)
+        try:
+            study = chosen(protocol, option)
+        except (PrivacyError, ProtocolError):  # said in full when the study is written
+            continue
+        yield from _own_under(study, option.terms)
 
 
-def _course(bins: SurvivalBins, patients: int, deviation: float, rng: np.random.Generator) -> Estimate:
-    """A C-index of imagined patients, half of whom die by the last horizon."""
-    last, end = bins.times.edges[-1], bins.times.high
-    risk = rng.normal(0, 1, patients)
-    dies = rng.exponential(last / np.log(2) * np.exp(-risk))
-    lost = rng.uniform(last / 4, end, patients)
-    people = Courses(risk, np.minimum(dies, lost), dies <= lost)
-    exact = survival_table(people, risks=bins.risks, times=bins.times)
-    table = NoisedTable(cells=exact + rng.normal(0, deviation, exact.shape), deviation=deviation)
-    found = evaluate_courses(table, bins, rng=rng, replicates=REPLICATES, only=("c_index",))
-    return found["c_index"]
-
-
-def survival_bins(outcome: SurvivalOutcome) -> SurvivalBins:
-    """Public bins of an imagined survival study: fifths of risk, the study's own bins of time."""
-    times = time_bins(outcome)
-    hazard = np.log(2) / times.edges[-1]
-    return SurvivalBins(
-        risks=RISKS,
-        times=times,
-        survival=np.exp(-hazard * np.exp(RISKS.middles)[:, None] * times.ends[1:]),
-    )
-
-
-def lines(found: Sequence[Preview]) -> Iterator[str]:
-    """The previews in words."""
-    if not found:
+def _own_under(study: StudyProtocol, terms: PlanTerms) -> Iterator[Preview]:
+    asked, share = study.evaluation, study.cohort.test_fraction
+    if asked is None:
         return
+    external = [study.reference_patients(site) for site in asked.external_sites]
+    patients = round(sum(terms.patients.values()) * share / (1 - share)) + sum(external)
+    each = table_noise(study, sites=len(terms.patients) + len(external))
+    sizes = {group.column: len(group.values) + 1 for group in asked.groups}
+    measure = primary_of(asked, study.outcome)
+    for column in ("", *sizes):
+        # A group of one column is summed over the others.
+        summed = math.prod(size for name, size in sizes.items() if name != column)
+        members = round(patients / (sizes[column] - 1)) if column else patients
+        private, total = half_widths(
+            study.outcome, measure, members, each * math.sqrt(summed), asked.score_edges
+        )
+        yield Preview(
+            mechanism=terms.mechanism,
+            honest=terms.honest,
+            epsilon=evaluation_epsilon(study, 1),
+            reserved=evaluation_epsilon(study, asked.attempts),
+            delta=asked.delta,
+            patients=members,
+            metric=measure,
+            deviation=each * math.sqrt(summed),
+            private=private,
+            total=total,
+            column=column,
+        )
+
+
+def lines(protocol: StudyProtocol, found: Sequence[Preview]) -> Iterator[str]:
+    """The previews in words, or why there are none."""
     yield ""
-    yield (
-        f"A private evaluation: one table of about {found[0].patients} held-out patients, "
-        "charged to them alone and not in the epsilons above."
-    )
-    yield "Expected 95% intervals, from imagined patients without groups; each further model or class is charged again."
+    if not found:
+        yield f"No private evaluation can be shown: {_why_none(protocol)}."
+        return
+    yield from _head(protocol, found[0])
     for each in found:
         honest = f", {each.honest} honest" if each.mechanism == "joint-noise" else ""
-        name = METRIC_NAMES[each.metric]
+        name, group = measure_name(each.metric), f", a group of {each.column}" if each.column else ""
         sure = (
             "too few patients for so much noise; it would be withheld"
             if np.isnan(each.private)
-            else f"{name} ± {each.private:.3f} for these patients, ± {each.total:.3f} for the population"
+            else f"{name} ± {each.private:.3f} for these patients"
+            + ("" if np.isnan(each.total) else f", ± {each.total:.3f} for the population")
         )
-        yield f"  {each.mechanism}{honest}, epsilon {each.epsilon:g}: {sure}"
+        yield f"  {each.mechanism}{honest}, epsilon {each.epsilon:.4g}{group}: {sure}"
+
+
+def _why_none(protocol: StudyProtocol) -> str:
+    if isinstance(protocol.outcome, ContinuousOutcome):
+        return "there is no table for a continuous outcome"
+    if not protocol.cohort.test_fraction:
+        return "cohort.test_fraction is 0, so nobody is held out"
+    if protocol.evaluation is not None:
+        return "the study's other terms do not fit the mechanism"
+    return "the study has no [evaluation], and a noise multiplier of training says nothing of one; ask for --epsilon"
+
+
+def _head(protocol: StudyProtocol, first: Preview) -> Iterator[str]:
+    asked = protocol.evaluation
+    charged = "charged to them alone and not in the epsilons above."
+    if asked is None:
+        yield (
+            "The study declares no [evaluation]. One with these epsilons: "
+            f"one table of about {first.patients} held-out patients, {charged}"
+        )
+        yield (
+            "Expected 95% intervals, from imagined patients without groups; each further model or class is charged "
+            "again."
+        )
+        return
+    attempts = (
+        f"; at most {first.reserved:.4g} in all {asked.attempts} attempts" if asked.attempts > 1 else ""
+    )
+    yield (
+        f"The study's own [evaluation]: one table of {protocol.table_cells} cells, about {first.patients} held-out "
+        f"patients, {charged}"
+    )
+    yield (
+        f"Epsilon {first.epsilon:.4g} at delta {first.delta:g}{attempts}. Judged by: {measure_name(first.metric)} "
+        f"{asked.direction.replace('-', ' ')} {asked.threshold:g}."
+    )
+    groups = ", groups of a column alike in size" if asked.groups else ""
+    yield f"Expected 95% intervals, from imagined patients{groups}:"
 
 
 def as_json(found: Sequence[Preview]) -> list[dict[str, object]]:
