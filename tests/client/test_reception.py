@@ -183,22 +183,24 @@ def test_an_approval_for_a_coordinator_that_is_no_longer_pinned_does_not_count(
         Reception(made.site("north")).answer(task(made, FIRST))
 
 
-def hold(folder: Path, seconds: float, ready: object) -> None:
+def hold(folder: Path, ready: object, refused: object) -> None:
     from wardround.client.office import Office
 
     with Office.load(folder).ledger():
         ready.set()  # type: ignore[attr-defined]
-        time.sleep(seconds)
+        refused.wait(20)  # type: ignore[attr-defined]
+        time.sleep(0.3)
 
 
 def test_it_waits_for_a_command_that_has_the_ledger_open(made: Consortium) -> None:
     context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    holder = context.Process(target=hold, args=(made.site("north"), 0.6, ready))
+    ready, refused = context.Event(), context.Event()
+    holder = context.Process(target=hold, args=(made.site("north"), ready, refused))
     holder.start()
     assert ready.wait(20)
     with pytest.raises(LockedError):
         Reception(made.site("north"), patience=0.1).answer(task(made, FIRST))
+    refused.set()
     assert kind(made, task(made, FIRST)) == "update"
     holder.join(20)
 

@@ -175,7 +175,7 @@ def test_a_message_to_a_removed_node_is_answered_by_an_error_at_once(link: Line)
 
     def app(grid: Grid, context: Context) -> None:
         unregister(link.place, "gone")
-        answers.append(ask(grid, gone.number, b"are you there", limit=5))
+        answers.append(ask(grid, gone.number, b"are you there"))
 
     link.serve(app)
     gone.client.close()
@@ -229,8 +229,8 @@ def test_a_stranger_on_the_port_is_not_talked_to(link: Line, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("off", "named"),
     [
-        (timedelta(hours=1), r"clock is 36\d\d s ahead of the coordinator's|clock is 3599 s ahead"),
-        (timedelta(hours=-1), r"clock is (3599|36\d\d) s behind the coordinator's"),
+        (timedelta(hours=1), r"clock is 3[56]\d\d s ahead"),
+        (timedelta(hours=-1), r"clock is 3[56]\d\d s behind the coordinator's"),
         (timedelta(days=3), "expired at"),
     ],
 )

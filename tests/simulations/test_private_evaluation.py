@@ -21,7 +21,7 @@ from wardround.server.coordinator import LOG
 from wardround.simulations.federation import Federation, released_table, run_federation
 from wardround.simulations.hospitals import Hospital
 
-QUIET = evaluated(private_protocol(), noise_multiplier=0.01)
+QUIET = evaluated(private_protocol(), noise_multiplier=0.005)
 LAST = 3
 THREE = ("east", "north", "south")
 
