@@ -233,7 +233,7 @@ class FrozenPatients:
     """Who takes part in a study at a site.
 
     Attributes:
-        training: Nobody at an external site.
+        training: Nobody at an external site, or where a released model is monitored.
         held_out: Who evaluates, and their groups; None where the study does not evaluate.
     """
 
@@ -259,7 +259,9 @@ def frozen_patients(office: Office, bundle: Bundle) -> FrozenPatients:
     )
     train, test = split(own.patients, protocol.cohort.test_fraction, own_split_key(office.folder))
     if policy.site in protocol.external_sites:
-        train, test = test[:0], np.arange(len(own.patients))
+        test = np.arange(len(own.patients))
+    if not protocol.trains(policy.site):
+        train = train[:0]
     held_out = None
     if protocol.evaluation is not None:
         groups = {str(name): column.to_numpy(dtype=object)[test] for name, column in own.groups.items()}

@@ -116,7 +116,7 @@ class _Scribe:
             "log it signed last",
             most=self._sealed(exchange.PRESENT, self._approval(), log=answer(LONGEST_LEDGER)),
         )
-        if self.site not in self.protocol.external_sites:
+        if self.protocol.trains(self.site):
             yield from self._joint() if self.protocol.joint else self._update()
         if self.protocol.evaluation is not None:
             yield from self._evaluation(self.protocol.evaluation.attempts)
@@ -160,7 +160,7 @@ class _Scribe:
     def _evaluation(self, attempts: int) -> Iterator[Leaving]:
         """The table of held-out patients; under joint noise keys and roster of its sum as in training."""
         cells, joint = self.protocol.table_cells, self.protocol.joint
-        if joint and self.site in self.protocol.external_sites:
+        if joint and not self.protocol.trains(self.site):
             yield from self._keys(attempts)
         noise = (
             "with this site's share of the noise, masked so that only the sum over all members can be read"
@@ -172,7 +172,7 @@ class _Scribe:
         kind = MASKED if joint else exchange.UPDATE
         yield Leaving(
             kind=kind,
-            when="once per attempt of the evaluation, after the last round",
+            when="once per attempt of the evaluation; after the last round, where there are any",
             what=f"how many held-out patients are in each bin of score, outcome and group, {noise}; {_COST}",
             arrays=(Array(name=TABLE, shape=(cells,), kind="uint32" if joint else "float32"),),
             most=self._sealed(kind, body, receipt=_ANY, log=self._cosigned()),

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from wardround.client.monitored import check_untrained
 from wardround.client.policy import SitePolicy
 from wardround.common.durable import write_atomic
 from wardround.common.errors import PolicyRefusal, PrivacyError, TrustError
@@ -63,8 +64,10 @@ class ReleaseDoor:
         """Reserve the whole study, every attempt of training and of the evaluation, if the lifetime caps allow it.
 
         Raises:
-            PolicyRefusal: A cap would be exceeded. The message is for the site; nothing of it is ever sent.
+            PolicyRefusal: A cap would be exceeded, or patients who trained a model would judge it. The message is for
+                the site; nothing of it is ever sent.
         """
+        check_untrained(protocol, self._policy.site, self._ledger)
         key = protocol.study.name, protocol.digest
         missing = [one for one in self._parts(protocol) if not one.account(self._ledger).has_open(*key)]
         self._check_caps(protocol, missing)
@@ -78,8 +81,9 @@ class ReleaseDoor:
         closed first: nothing more can leave under it.
 
         Raises:
-            PolicyRefusal: A cap would be exceeded by both runs together.
+            PolicyRefusal: A cap would be exceeded by both runs together, or as `reserve`.
         """
+        check_untrained(protocol, self._policy.site, self._ledger)
         self.close(protocol)
         key = protocol.study.name, protocol.digest
         self._check_caps(protocol, self._parts(protocol))

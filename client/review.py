@@ -17,6 +17,7 @@ from wardround.client.differences import Change, differences, roster_differences
 from wardround.client.findings import CheckReport, summary
 from wardround.client.joining import Pinned, known_roster
 from wardround.client.leaving import Leaving, leaving
+from wardround.client.monitored import check_untrained
 from wardround.client.office import Office
 from wardround.client.peers import approved_peers
 from wardround.client.release import POOLS
@@ -26,6 +27,7 @@ from wardround.common.study.bundle import Bundle, read_bundle
 from wardround.common.study.parts import main_account, parts
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import PublicKey
+from wardround.common.trust.ledger import Ledger
 from wardround.common.trust.rosterfile import newest
 
 Standing = Literal["this site", "approved", "not approved", "approved with another key"]
@@ -112,8 +114,8 @@ def review(site: Path, data: bytes) -> Review:
     before = last_approved(site, bundle.protocol.study.name)
     refusals = _refusals(office, pinned, bundle)
     findings = _findings(office, bundle, refusals)
-    status, caps = _account(office, bundle.protocol)
-    refusals += _over(caps, office, bundle.protocol)
+    status, caps, counts_trained = _account(office, bundle.protocol)
+    refusals += counts_trained + _over(caps, office, bundle.protocol)
     if status == "finished":
         refusals.append(
             PolicyRefusal(
@@ -177,19 +179,30 @@ def _findings(office: Office, bundle: Bundle, refusals: list[WardroundError]) ->
     return report
 
 
-def _account(office: Office, protocol: StudyProtocol) -> tuple[Status, tuple[CapLeft, ...]]:
-    """Where this protocol stands at this site, and what it leaves of the caps."""
+def _account(
+    office: Office, protocol: StudyProtocol
+) -> tuple[Status, tuple[CapLeft, ...], list[WardroundError]]:
+    """Where this protocol stands at this site, what it leaves of the caps, and whom it must not count."""
     key, site = (protocol.study.name, protocol.digest), office.policy.site
     approval = read_approval(office.folder, protocol.digest, office.key.public)
     with office.ledger() as ledger:
         finished = main_account(protocol, site, ledger).has_finished(*key)
         asked = [part for part in parts(protocol, site) if not part.account(ledger).has_open(*key)]
         caps = caps_left(office.policy, ledger.charges(), asked=asked)
+        refused = _counting(protocol, site, ledger)
     if approval is not None and approval.state == "revoked":
-        return "revoked", caps
+        return "revoked", caps, refused
     if finished:
-        return "finished", caps
-    return ("new" if approval is None else "approved"), caps
+        return "finished", caps, refused
+    return ("new" if approval is None else "approved"), caps, refused
+
+
+def _counting(protocol: StudyProtocol, site: str, ledger: Ledger) -> list[WardroundError]:
+    try:
+        check_untrained(protocol, site, ledger)
+    except PolicyRefusal as refusal:
+        return [refusal]
+    return []
 
 
 def _over(caps: tuple[CapLeft, ...], office: Office, protocol: StudyProtocol) -> list[WardroundError]:

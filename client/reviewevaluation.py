@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from wardround.client.adversaries import evaluation_epsilon
 from wardround.common.study.evaluation import primary_of
@@ -13,10 +14,13 @@ def evaluation_lines(protocol: StudyProtocol) -> Iterator[str]:
     terms = protocol.evaluation
     if terms is None:
         return
+    if (released := protocol.monitoring) is not None:
+        yield f"evaluated again: model {released.model[:16]} of study {released.study}"
+        yield f"it was trained under protocol {released.protocol}"
+        yield f"on these patients, of those held out: {released.patients}"
     groups = ", ".join(group.column for group in terms.groups)
-    yield f"after the last round: one table of {protocol.table_cells} cells" + (
-        f", split by {groups}" if groups else ""
-    )
+    when = "after the last round" if released is None else "once"
+    yield f"{when}: one table of {protocol.table_cells} cells" + (f", split by {groups}" if groups else "")
     yield (
         f"judged by: {primary_of(terms, protocol.outcome)} {terms.direction.replace('-', ' ')} {terms.threshold:g}"
     )
@@ -42,6 +46,7 @@ def evaluation_dict(protocol: StudyProtocol) -> dict[str, object] | None:
         "epsilon_planned": evaluation_epsilon(protocol, 1),
         "epsilon_worst": evaluation_epsilon(protocol, terms.attempts),
         "external_sites": list(terms.external_sites),
+        **({"monitoring": asdict(protocol.monitoring)} if protocol.monitoring else {}),
     }
 
 

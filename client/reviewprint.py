@@ -160,9 +160,12 @@ def _feature(feature: Feature) -> str:
 def _privacy(review: Review) -> Iterator[str]:
     protocol, terms = review.protocol, review.protocol.privacy
     yield f"mechanism: {_MECHANISM[terms.mechanism]}"
-    yield f"{protocol.federation.rounds} rounds of at most {protocol.federation.attempts} attempts"
     if protocol.joint:
         yield f"the claim counts on h = {terms.honest_sites} honest hospitals"
+    if protocol.monitoring is not None:
+        yield "this study trains nothing; what it costs those held out stands below"
+        return
+    yield f"{protocol.federation.rounds} rounds of at most {protocol.federation.attempts} attempts"
     yield f"epsilon of the whole study, per patient, at delta {terms.delta:g}:"
     for each in review.adversaries:
         yield (

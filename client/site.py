@@ -167,12 +167,17 @@ class Site:
                 f"expected a round of 1 to {last} and an attempt of 1 to {most or terms.attempts}, found another",
                 advice="the coordinator asks for more than this site approved; nothing was charged",
             )
+        released = self._protocol.monitoring
+        if released is not None and header.base_model != released.model:
+            raise TrustError(
+                "expected the released model that the protocol names, found another; nothing was charged"
+            )
 
     def _patients(self, round_: int) -> Trainer:
         """Whom a round is about: those who train, or those who are held out."""
         evaluates = self._protocol.evaluates(round_)
         found = self._examiner if evaluates else self._trainer
-        if found is None or (self.name in self._protocol.external_sites and not evaluates):
+        if found is None or not (evaluates or self._protocol.trains(self.name)):
             raise TrustError("this site has no patients in that part of the study; nothing was charged")
         return found
 

@@ -1,7 +1,8 @@
 """Numbers and metrics as every page writes them."""
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 METRIC_NAMES: Final = {
     "auc": "AUC",
@@ -42,6 +43,12 @@ JUDGEMENTS: Final = {
     "withheld": "withheld: too few patients for so much noise",
 }
 """What a study's verdict on its own measure means; see `evaluating.Judgement`."""
+DRIFTS: Final = {
+    "drifted": "drifted",
+    "steady": "no drift seen",
+    "too-few": TOO_FEW,
+}
+"""What a change since release means; see `drift.Change`."""
 NOTHING: Final = "n/a"
 _MINUS: Final = "\N{MINUS SIGN}"
 _TIE: Final = "\N{NO-BREAK SPACE}"
@@ -73,6 +80,23 @@ def interval(low: float, high: float) -> str:
     '[.03 to .21]'
     """
     return f"[{number(low)}{_TIE}to{_TIE}{number(high)}]"
+
+
+def change_in_words(change: Mapping[str, Any]) -> str:
+    """A change of a measure since release, with what it would have taken to be noticed.
+
+    Args:
+        change: A `drift.Change` as JSON.
+    """
+    word = DRIFTS[change["verdict"]]
+    if change["difference"] is None:
+        return f"{word}: withheld, because of the noise"
+    both = f"{number(change['before'])} before, {number(change['after'])} now"
+    moved = f"{signed(change['difference'])} {interval(change['low'], change['high'])}"
+    found = f"{word}: {both}, a change of {moved}"
+    if change["verdict"] == "drifted":
+        return found
+    return f"{found}; a change of {number(change['noticed'])} would have been noticed in 4 of 5 cases"
 
 
 def measure_name(measure: str) -> str:

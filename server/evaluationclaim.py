@@ -3,6 +3,8 @@
     {"judgement": ..., "rows": [...], "bins": [...], "table": {"cells": [...], ...}, "delta": ...,
      "sites": [{"site": ..., ...}]}
 
+Of a study that monitors a released model also `drift`: what changed since, and the table that it is compared with.
+
 All of it follows from the protocol, the released model and the noised table, whose digest stands in the signed log.
 """
 
@@ -12,8 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from wardround.common.formats import or_null
+from wardround.common.learning.calibrationfile import FILE as CALIBRATION
+from wardround.common.learning.calibrationfile import Calibration
+from wardround.common.learning.calibrationof import calibration_of
+from wardround.common.learning.drift import Drift, drift_of
+from wardround.common.learning.evaluated import Evaluated
 from wardround.common.learning.evaluating import evaluation_of
-from wardround.common.learning.parameters import parameters_digest
+from wardround.common.learning.monitored import FOLDER
+from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.learning.study import Study, quorum_of
 from wardround.common.study.evaluation import table_shape
 from wardround.common.study.protocol import StudyProtocol
@@ -44,6 +52,7 @@ def evaluation_claim(
     released = found.progress.evaluation
     model = Study(protocol, roster.site_names, found.progress).model
     evaluation = evaluation_of(protocol, model, released)
+    drift = _drift(federation.parent, protocol, model, released)
     return {
         "judgement": asdict(evaluation.judgement),
         "rows": [_plain(asdict(row)) for row in evaluation.rows],
@@ -58,6 +67,31 @@ def evaluation_claim(
         "model_digest": parameters_digest(model),
         "delta": protocol.evaluation.delta,
         "sites": [_share(protocol, site, log, len(roster.site_names)) for site in roster.site_names],
+        **({"drift": drift} if drift else {}),
+    }
+
+
+def _drift(
+    home: Path, protocol: StudyProtocol, model: Parameters, released: Evaluated
+) -> Mapping[str, Any] | None:
+    """What became of a model since it was released; None in a study that trains its own."""
+    if protocol.monitoring is None:
+        return None
+    before = Calibration.load(home / FOLDER / CALIBRATION)
+    return drift_claim(drift_of(protocol, model, before, calibration_of(protocol, model, released)), before)
+
+
+def drift_claim(drift: Drift, before: Calibration) -> dict[str, Any]:
+    """A comparison as JSON, with the earlier table: whoever has this claim can compute it again."""
+    return {**drift_numbers(drift), "before": before.as_json()}
+
+
+def drift_numbers(drift: Drift) -> dict[str, Any]:
+    """The comparison alone."""
+    return {
+        "primary": _plain(asdict(drift.primary)),
+        "calibration": drift.calibration,
+        "changes": [_plain(asdict(change)) for change in drift.changes],
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from wardround.common.wording import JUDGEMENTS, measure_name
+from wardround.server.driftpage import drift_section
 from wardround.server.markdown import cell
 
 _MEANING: Final = (
@@ -25,9 +26,10 @@ _FEW: Final = (
 
 def evaluation_section(claim: Mapping[str, Any]) -> str:
     """The section; equal claims give equal text."""
-    return "\n\n".join(
-        [_judged(claim["judgement"]), _MEANING, "\n".join(_table(claim)), "\n".join(_price(claim))]
-    )
+    parts = [_judged(claim["judgement"]), _MEANING, "\n".join(_table(claim)), "\n".join(_price(claim))]
+    if "drift" in claim:
+        parts += ["## Since the model was released", drift_section(claim["drift"])]
+    return "\n\n".join(parts)
 
 
 def _judged(found: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from wardround.common.durable import write_atomic
 from wardround.common.errors import ProtocolError, StorageError, WardroundError
 from wardround.common.learning.loadings import read_loadings
+from wardround.common.learning.monitored import FOLDER, Monitored
 from wardround.common.learning.study import quorum_of, training_sites
 from wardround.common.study.bundle import (
     STUDY,
@@ -28,13 +29,13 @@ from wardround.server.serverfile import ServerFile
 
 
 def publish(folder: Path, study: Path) -> Path:
-    """Write `DIR/studies/NAME/`: the protocol, its loadings, and the bundle for the hospitals.
+    """Write `DIR/studies/NAME/`: the protocol, its loadings, a model to monitor, and the bundle for the hospitals.
 
     Published again unchanged, under the same roster, it stays the same file; otherwise its revision is one more.
 
     Args:
         folder: The coordinator's folder.
-        study: The `study.toml`; its loadings file stands beside it.
+        study: The `study.toml`; beside it stand its loadings file, and the released model that it monitors.
 
     Returns:
         The bundle, to be sent to every hospital.
@@ -48,6 +49,7 @@ def publish(folder: Path, study: Path) -> Path:
     key, roster, text = server.key(), signed_roster(folder), read_text(study)
     protocol = loads(text, str(study))
     loadings = _loadings(protocol, study.parent)
+    monitored = _monitored(protocol, study.parent)
     _check_sites(protocol, tuple(open_roster(roster, key.public).roster.sites))
     home = server.studies / protocol.study.name
     home.mkdir(parents=True, exist_ok=True)
@@ -58,6 +60,8 @@ def publish(folder: Path, study: Path) -> Path:
         place = home / protocol.inputs.loadings
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(place, loadings)
+    if monitored is not None:
+        monitored.save(home / FOLDER)
     write_atomic(home / STUDY, text.encode())
     write_atomic(path, data)
     return path
@@ -70,6 +74,15 @@ def _loadings(protocol: StudyProtocol, folder: Path) -> bytes | None:
     check_path(protocol.inputs.loadings)
     read_loadings(protocol.inputs, folder)
     return (folder / protocol.inputs.loadings).read_bytes()
+
+
+def _monitored(protocol: StudyProtocol, folder: Path) -> Monitored | None:
+    """The released model that the protocol monitors, with the table that it is compared with."""
+    if protocol.monitoring is None:
+        return None
+    found = Monitored.load(folder / FOLDER)
+    found.check(protocol)
+    return found
 
 
 def _check_sites(protocol: StudyProtocol, enrolled: tuple[str, ...]) -> None:

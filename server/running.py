@@ -20,7 +20,7 @@ from wardround.common.errors import StudyError
 from wardround.common.flower.places import settle
 from wardround.common.flower.version import require_supported
 from wardround.common.learning.features import FeaturePath
-from wardround.common.learning.models import initial
+from wardround.common.learning.monitored import starting_model
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.processfile import running
 from wardround.common.study.bundle import SUFFIX, Bundle, read_bundle, read_bundle_file
@@ -144,14 +144,15 @@ def _alone(server: ServerFile) -> Iterator[None]:
 
 
 def _coordinator(server: ServerFile, bundle: Bundle, path: FeaturePath) -> Coordinator:
-    home = server.studies / bundle.protocol.study.name / FEDERATION
-    home.mkdir(parents=True, exist_ok=True)
+    home = server.studies / bundle.protocol.study.name
+    federation = home / FEDERATION
+    federation.mkdir(parents=True, exist_ok=True)
     made = Coordinator(
-        home,
+        federation,
         key=server.key(),
         roster=bundle.roster.roster,
         protocol=bundle.protocol,
-        initial=initial(bundle.protocol, path.width),
+        initial=starting_model(bundle.protocol, path.width, home),
         archiving=server.archive,
         lists=lambda: published_lists(server.folder),
     )

@@ -20,7 +20,7 @@ from wardround.client.site import Site
 from wardround.common.errors import PolicyRefusal, TrustError
 from wardround.common.flower.internals import quieten
 from wardround.common.learning.evaluated import Evaluated
-from wardround.common.learning.models import initial
+from wardround.common.learning.monitored import starting_model
 from wardround.common.learning.parameters import Parameters
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.identity import Roster, SigningKey
@@ -143,7 +143,7 @@ def coordinator_of(federation: Federation, roster: Roster) -> Coordinator:
         key=coordinator_key(federation.folder),
         roster=roster,
         protocol=federation.protocol,
-        initial=initial(federation.protocol, federation.hospitals[0].width),
+        initial=starting_model(federation.protocol, federation.hospitals[0].width, federation.folder.parent),
         archiving=federation.archiving,
     )
 

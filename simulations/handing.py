@@ -45,7 +45,7 @@ def hand_over(run: Path, out: Path, *, sites: Path | None = None) -> Path:
     """
     folder = open_run(run)
     protocol, federation = load(folder.protocol), run / FEDERATION
-    roster = _roster(federation, coordinator_key(federation))
+    roster = roster_in(federation, coordinator_key(federation))
     files: dict[str, Path | bytes] = {STUDY: folder.protocol, MODEL: folder.model}
     if protocol.inputs.loadings:
         check_path(protocol.inputs.loadings)
@@ -63,7 +63,7 @@ def hand_over(run: Path, out: Path, *, sites: Path | None = None) -> Path:
     )
 
 
-def _roster(federation: Path, key: SigningKey) -> Roster:
+def roster_in(federation: Path, key: SigningKey) -> Roster:
     """The roster of the run, from its log."""
     for entry in read_own_log(federation / LOG, key.public):
         if entry.kind == "roster":

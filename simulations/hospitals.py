@@ -214,7 +214,7 @@ class Premises:
     def site(self, protocol: StudyProtocol, roster: Roster) -> Site:
         """The state machine that answers for this hospital in one study."""
         hospital = self.hospital
-        external = hospital.name in protocol.external_sites
+        external, trains = hospital.name in protocol.external_sites, protocol.trains(hospital.name)
         return Site(
             hospital.folder,
             name=hospital.name,
@@ -222,7 +222,7 @@ class Premises:
             roster=roster,
             protocol=protocol,
             door=self.door,
-            trainer=None if external else CohortTrainer(protocol, hospital.training(), site=hospital.name),
+            trainer=CohortTrainer(protocol, hospital.training(), site=hospital.name) if trains else None,
             examiner=_examiner(hospital.all_held_out() if external else hospital, protocol),
             desk=self.office.desk(protocol) if protocol.joint else None,
         )

@@ -78,11 +78,17 @@ def _register_target(plan: argparse.ArgumentParser) -> None:
 
 
 def _plan(typed: argparse.Namespace) -> int:
+    from wardround.common.errors import UsageError
     from wardround.common.study.reader import load
     from wardround.simulations.study_facts import sizes
     from wardround.simulations.study_plan import options
 
     protocol = load(typed.study)
+    if protocol.monitoring is not None:
+        raise UsageError(
+            f"study {protocol.study.name} trains nothing, so there are no rounds to plan",
+            advice="plan the study that trained the model: what it says of an evaluation holds for this one too",
+        )
     _, coordinates = sizes(protocol, typed.study.resolve().parent)
     found = options(protocol, _wish(typed), coordinates=coordinates)
     print(

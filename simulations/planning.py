@@ -76,9 +76,10 @@ def plan(
     """Check that the pieces fit together.
 
     Raises:
-        UsageError: Too few sites, too few for joint noise, nobody held out, or folds that would charge real ledgers
-            many times.
+        UsageError: Nothing to train, too few sites, too few for joint noise, nobody held out, or folds that would
+            charge real ledgers many times.
     """
+    _check_trains(protocol)
     sites = len(consortium.hospitals)
     if sites < FEWEST_SITES:
         raise UsageError(
@@ -113,6 +114,14 @@ def plan(
         folds=folds,
         leave_one_out=leave_one_out,
     )
+
+
+def _check_trains(protocol: StudyProtocol) -> None:
+    if protocol.monitoring is not None:
+        raise UsageError(
+            f"study {protocol.study.name} trains nothing: it evaluates a released model again",
+            advice="`wardround evaluate RUN` does that, over the hospitals of the run that released it",
+        )
 
 
 def _check_honest(protocol: StudyProtocol, sites: int, leave_one_out: str) -> None:

@@ -22,6 +22,8 @@ from wardround.common.durable import append_line, sync_folder, write_atomic
 from wardround.common.errors import StorageError, UsageError
 from wardround.common.formats import canonical, check_header, digest, header
 from wardround.common.learning.calibrationfile import FILE as CALIBRATION
+from wardround.common.learning.monitored import FOLDER as MONITORED
+from wardround.common.learning.monitored import Monitored
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import dumps
 from wardround.simulations.resultrows import CurveRow
@@ -107,7 +109,7 @@ class RunFolder:
             )
 
     def keep_protocol(self, protocol: StudyProtocol, source: Path | None) -> None:
-        """Keep the protocol, and beside it the public loadings that it names.
+        """Keep the protocol, and beside it the public loadings that it names and a model that it monitors.
 
         Args:
             protocol: As it is run.
@@ -119,6 +121,8 @@ class RunFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / protocol.inputs.loadings, target)
             sync_folder(target.parent)
+        if source is not None and protocol.monitoring is not None and (source / MONITORED).is_dir():
+            Monitored.load(source / MONITORED).save(self.path / MONITORED)
 
     def add_curves(self, rows: Iterable[CurveRow]) -> None:
         """Note the points of one round, durably and in one go: hundreds of hospitals make hundreds of points."""

@@ -29,7 +29,7 @@ def lines(facts: StudyFacts) -> list[str]:
     }
     return [
         *(f"{name + ':':<10} {text}" for name, text in described.items()),
-        *(_coalitions(facts) if protocol.joint else ()),
+        *(_coalitions(facts) if protocol.joint and not protocol.monitoring else ()),
         *(f"Warning:   {text}" for text in warnings(facts)),
     ]
 
@@ -38,6 +38,8 @@ def _privacy(facts: StudyFacts) -> dict[str, str]:
     protocol, privacy = facts.protocol, facts.protocol.privacy
     if not protocol.private:
         return {"Privacy": "none: epsilon is infinite"}
+    if protocol.monitoring is not None:
+        return {"Privacy": "nothing is trained; `wardround site review` says what the evaluation costs"}
     attempts = protocol.federation.attempts
     said = {
         "Privacy": f"{privacy.mechanism}, per site at delta {privacy.delta:g}, one patient added or removed:",

@@ -66,7 +66,7 @@ class StudyFacts:
     def noise_study(self) -> float:
         """As `noise_norm`, over all steps of the study: noise adds up more slowly than what patients say."""
         federation = self.protocol.federation
-        return self.noise_norm / math.sqrt(federation.rounds * federation.local_steps)
+        return self.noise_norm / math.sqrt(max(1, federation.rounds * federation.local_steps))
 
     def as_json(self) -> dict[str, object]:
         """One JSON value; infinite numbers are null."""
@@ -181,7 +181,7 @@ def warnings(facts: StudyFacts) -> Iterator[str]:
             f"{whose} per step has norm {facts.noise_norm:.2g} where the average gradient has at most 1: "
             "expect little; use fewer inputs (public loadings), larger sites, fewer rounds or a larger epsilon"
         )
-    if protocol.private and facts.noise_study > 1:
+    if protocol.private and not protocol.monitoring and facts.noise_study > 1:
         yield "over all rounds together the noise exceeds whatever the patients could say: the model will be noise"
     if protocol.private and protocol.federation.batch_size:
         yield f"batch_size has no effect with {protocol.privacy.mechanism}: privacy.sample_rate rules"

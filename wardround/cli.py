@@ -18,6 +18,10 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "wardround.simulations.commands",
         "run a study over local tables as if each were a hospital",
     ),
+    "evaluate": (
+        "wardround.simulations.evaluate_command",
+        "evaluate a released model on new patients, and say whether it drifted",
+    ),
     "rehearse": (
         "wardround.simulations.rehearse_command",
         "run a study over real processes on this machine, as hospitals would",

@@ -184,7 +184,7 @@ def _anchors(case: Case, site: str) -> Iterator[_Anchor]:
 def _most(case: Case, site: str, reserved: int) -> int:
     """Receipts, and whatever can have been charged before, between and after them."""
     plan = case.protocol.federation
-    if site in case.protocol.external_sites:  # it reserved nothing for training
+    if not case.protocol.trains(site):  # it reserved nothing for training
         return 0
     receipts = list(_anchors(case, site))
     beside = len(parts(case.protocol, site)) - 1  # the reservation of the evaluation follows at once

@@ -26,6 +26,9 @@ from wardround.common.trust.sealed import read_json
 _ONCE: Final = "the released model was evaluated once, after the last round"
 _TABLE: Final = "the released table is recomputed from what the sites sent"
 _SAYS: Final = "the published measures follow from the released table"
+_DRIFT: Final = (
+    "what is said of drift follows from the released table and the earlier one that the protocol names"
+)
 
 _ALIKE: Final = 1e-6  # of the same numbers on another machine
 
@@ -101,6 +104,7 @@ def _claims(case: Case, one: Attempt) -> Iterator[Finding]:
         yield refuted(_SAYS, expected="what the evaluation says", found="nothing", where=RESULTS)
     else:
         yield _measures(case, one, claim)
+        yield from _drift(case, one, claim)
         yield from check_costs(case, claim)
 
 
@@ -130,6 +134,37 @@ def _measures(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Finding:
     return confirmed(
         _SAYS, found=f"{len(rows)} measures; the declared one: {again.judgement.verdict}", where=RESULTS
     )
+
+
+def _drift(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Iterator[Finding]:
+    """What became of a model since it was released, compared again; nothing in a study that trains its own."""
+    if (terms := case.protocol.monitoring) is None or MODEL not in case.evidence.files:
+        return
+    from wardround.common.learning.calibrationfile import Calibration
+    from wardround.common.learning.calibrationof import calibration_of
+    from wardround.common.learning.drift import drift_of
+
+    try:
+        said, model = claim["drift"], released_parameters(case)
+        before = Calibration.from_json(said["before"], where=RESULTS)
+        if before.digest != terms.calibration:
+            raise TrustError(
+                f"earlier table {before.digest[:16]}, the protocol names {terms.calibration[:16]}"
+            )
+        released = Evaluated(table=np.array(claim["table"]["cells"]), sites=one.members or one.contributors)
+        again = drift_of(case.protocol, model, before, calibration_of(case.protocol, model, released))
+        rows, stated = (again.primary, *again.changes), (said["primary"], *said["changes"])
+        if len(rows) != len(stated) or not all(map(_same, rows, stated)):
+            raise TrustError("other changes than those of the two tables")
+        if said["calibration"] != again.calibration:
+            raise TrustError("another verdict on calibration")
+    except (WardroundError, KeyError, TypeError, ValueError, AttributeError) as error:
+        yield refuted(
+            _DRIFT, expected="the changes between the two tables", found=f"{error}"[:120], where=RESULTS
+        )
+        return
+    words = f"performance: {again.primary.verdict}, calibration: {again.calibration}"
+    yield confirmed(_DRIFT, found=words, where=RESULTS)
 
 
 def _same(row: object, stated: object) -> bool:

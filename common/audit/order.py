@@ -84,7 +84,7 @@ def _attempts(case: Case) -> Finding:
             expected = f"round {round_} attempt {attempt} of at most {allowed}"
             return refuted(_ATTEMPTS, expected=expected, found=one.where, where=f"line {one.line}")
         round_, attempt = (round_ + 1, 1) if one.counted else (round_, attempt + 1)
-    if not case.attempts:
+    if not case.attempts and case.protocol.federation.rounds:
         return refuted(_ATTEMPTS, expected="at least one round", found="none")
     return confirmed(_ATTEMPTS, found=f"{round_ - 1} rounds in {len(case.attempts)} attempts")
 

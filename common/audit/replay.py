@@ -39,6 +39,7 @@ from wardround.common.privacy.jointnoise import opened_sum
 _FIRST: Final = "the first round started from the public first model"
 _RESULTS: Final = "the model of each round is recomputed from what the sites sent"
 _RELEASED: Final = "the released model is the one that the study ended with"
+_MONITORED: Final = "the model that was evaluated is the released one that the protocol names"
 
 _ALIKE: Final = 1e-3  # relative; the same solution on another machine's linear algebra
 
@@ -58,6 +59,9 @@ def check_models(case: Case) -> Iterator[Finding]:
     except WardroundError as error:
         yield refuted(_RELEASED, expected="a model of this study", found=str(error), where=MODEL)
         return
+    if case.protocol.monitoring is not None:
+        yield _monitored(case, released, case.protocol.monitoring.model)
+        return
     if not case.attempts:
         yield not_checkable(_RESULTS, why="no round")
         return
@@ -65,6 +69,15 @@ def check_models(case: Case) -> Iterator[Finding]:
     yield _first(case, first)
     ended = yield from _rounds(case, Progress(parameters=first))
     yield _released(case, released, ended)
+
+
+def _monitored(case: Case, released: Parameters, named: str) -> Finding:
+    """Nothing is trained: every attempt and the end are about one model, known before the study began."""
+    found = {parameters_digest(released)} | {one.base_model for one in case.evaluations}
+    found |= {str(entry.data.get("model")) for kind in ("result", "finish") for entry in case.of_kind(kind)}
+    if others := sorted(found - {named}):
+        return refuted(_MONITORED, expected=f"model {named[:16]}", found=f"model {others[0][:16]}")
+    return confirmed(_MONITORED, found=f"model {named[:16]}")
 
 
 def _no_model(case: Case) -> Iterator[Finding]:

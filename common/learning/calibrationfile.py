@@ -12,6 +12,7 @@ is said by the study's log, or by whoever handed the digest over.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, get_args
@@ -88,6 +89,11 @@ class Calibration:
         }
         return {**body, "digest": digest(canonical(body))}
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it says: what a study that monitors the model names."""
+        return str(self.as_json()["digest"])
+
     def save(self, file: Path) -> None:
         """Write it, replacing an older one atomically."""
         write_atomic(file, canonical(self.as_json()))
@@ -100,18 +106,22 @@ class Calibration:
             StorageError: It cannot be read, is another file, or from a newer release.
             TrustError: It was changed after it was written, or its numbers do not belong together.
         """
-        found = _read(file)
-        check_header(found, name=FORMAT, version=VERSION, where=str(file))
-        own = found.pop("digest", None)
-        if own != digest(canonical(found)):
+        return cls.from_json(_read(file), where=str(file))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], *, where: str) -> "Calibration":
+        """What `as_json` wrote. Raises: as `load`; `where` names the place in messages."""
+        check_header(value, name=FORMAT, version=VERSION, where=where)
+        found = {name: each for name, each in value.items() if name != "digest"}
+        if value.get("digest") != digest(canonical(found)):
             raise TrustError(
-                f"{file} is not what was written: its digest does not match",
+                f"{where} is not what was written: its digest does not match",
                 advice="get it again from whoever released the model, together with the model",
             )
         try:
             return _parsed(found)
         except (KeyError, TypeError, ValueError, AttributeError, WardroundError):
-            _refuse(file)
+            _refuse(where)
 
     def check_belongs(self, protocol: StudyProtocol, model: str) -> None:
         """Refuse the calibration of another model.
@@ -179,9 +189,9 @@ def _parsed(found: dict[str, Any]) -> Calibration:
     )
 
 
-def _refuse(file: Path) -> NoReturn:
+def _refuse(where: str) -> NoReturn:
     raise TrustError(
-        f"{file} holds numbers that do not belong together", advice="get it again, with the model"
+        f"{where} holds numbers that do not belong together", advice="get it again, with the model"
     ) from None
 
 

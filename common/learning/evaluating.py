@@ -144,7 +144,7 @@ def evaluation_of(protocol: StudyProtocol, model: Parameters, released: Evaluate
         raise ProtocolError(f"expected an evaluation of {protocol.table_cells} cells, found another table")
     deviation = cell_deviation(protocol, sites=len(released.sites))
     table = released.table.reshape(table_shape(terms, protocol.outcome))
-    rng = np.random.Generator(np.random.PCG64(int(released.digest, 16)))
+    rng = _rng(released.digest)
     estimators = _estimators(protocol, terms, model)
     rows = tuple(
         _row(subject, column, group, name, estimate)
@@ -159,6 +159,39 @@ def evaluation_of(protocol: StudyProtocol, model: Parameters, released: Evaluate
         judgement=_judged(protocol, terms, rows),
         bins=tuple(_bins(protocol, estimators)),
     )
+
+
+def overall_estimates(
+    protocol: StudyProtocol, model: Parameters, table: NoisedTable
+) -> dict[tuple[str, str], Estimate]:
+    """Every measure of all patients together, from a table without groups as a `Calibration` holds it.
+
+    Args:
+        protocol: With an evaluation, in whose bins the patients were counted.
+        model: As it was evaluated.
+        table: Shape (subjects, bins, 2), of survival (bins, times, 2).
+
+    Returns:
+        (subject, measure) to the estimate; the same as in `evaluation_of` where no groups split the table.
+
+    Raises:
+        ProtocolError: The study declares no evaluation.
+    """
+    if protocol.evaluation is None:
+        raise ProtocolError("the study declares no evaluation")
+    estimators = _estimators(protocol, protocol.evaluation, model)
+    cells = table.cells[None] if isinstance(protocol.outcome, SurvivalOutcome) else table.cells
+    rng = _rng(Evaluated(table=table.cells, sites=()).digest)
+    return {
+        (subject, name): estimate
+        for subject, part, own in zip(_subjects(protocol), cells, estimators, strict=True)
+        for name, estimate in own.estimates(NoisedTable(cells=part, deviation=table.deviation), rng).items()
+    }
+
+
+def _rng(table: str) -> np.random.Generator:
+    """Of simulated tables; seeded by the digest of the real one."""
+    return np.random.Generator(np.random.PCG64(int(table, 16)))
 
 
 def cell_deviation(protocol: StudyProtocol, *, sites: int) -> float:

@@ -244,8 +244,8 @@ def _decaying(base: Parameters) -> Parameters:
 
 
 def training_sites(protocol: StudyProtocol, names: Sequence[str]) -> tuple[str, ...]:
-    """Those of a roster that train: all but the external ones."""
-    return tuple(name for name in names if name not in protocol.external_sites)
+    """Those of a roster that are asked in round 1: all that train, or all where a released model is monitored."""
+    return tuple(name for name in names if protocol.monitoring or protocol.trains(name))
 
 
 def quorum_of(protocol: StudyProtocol, sites: int) -> int:

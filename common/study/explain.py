@@ -88,6 +88,7 @@ def keys() -> Iterator[Key]:
     yield from _keys("federation.sites", SiteTerms)
     yield from _keys("evaluation", SECTIONS["evaluation"])
     yield from _keys("evaluation.groups", EvaluationGroup)
+    yield from _keys("monitoring", SECTIONS["monitoring"])
     yield from _keys("features", Feature)
 
 

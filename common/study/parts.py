@@ -44,16 +44,15 @@ class Part:
 
 
 def main_account(protocol: StudyProtocol, site: str, ledger: Ledger) -> Ledger:
-    """The account that says whether a study is open at a site: that of training, but at an external site."""
+    """The account that says whether a study is open at a site: that of training, if it trains."""
     return parts(protocol, site)[0].account(ledger)
 
 
 def parts(protocol: StudyProtocol, site: str) -> tuple[Part, ...]:
-    """What a site sets aside, that of training first; an external site sets nothing aside for training."""
+    """What a site sets aside, that of training first; where nobody trains, that of the evaluation alone."""
     terms, share = protocol.federation, protocol.cohort.test_fraction
-    external = site in protocol.external_sites
     found: list[Part] = []
-    if not external:
+    if protocol.trains(site):
         releases = terms.rounds * terms.attempts
         found.append(
             Part(
@@ -71,7 +70,7 @@ def parts(protocol: StudyProtocol, site: str) -> tuple[Part, ...]:
                 event=protocol.event_of(terms.rounds + 1),
                 releases=protocol.evaluation.attempts,
                 delta=protocol.evaluation.delta,
-                share=1.0 if external else share,
+                share=1.0 if site in protocol.external_sites else share,
             )
         )
     return tuple(found)

@@ -14,6 +14,7 @@ from wardround.common.privacy.events import DpEvent
 from wardround.common.privacy.terms import PrivacyTerms, event_under
 from wardround.common.study.evaluation import EvaluationTerms, check_evaluation, table_privacy, table_shape
 from wardround.common.study.fairness import FairnessTerms
+from wardround.common.study.monitoring import MonitoringTerms, check_monitoring
 from wardround.common.study.outcomes import Outcome, SurvivalOutcome, outcome_kind
 from wardround.common.study.schema import DRAFTED, Feature
 from wardround.common.study.signedterms import plain_fields
@@ -49,6 +50,7 @@ class StudyProtocol:
         federation: How rounds run and updates are combined.
         fairness: How training cares for groups of patients and for the hospital served worst.
         evaluation: How the model is judged on held-out patients after the last round; None for not at all.
+        monitoring: The released model that is evaluated again instead of training one; None for a study that trains.
         seed: Only with mechanism `none`: makes a run repeatable. A private run takes its randomness from the
             operating system and cannot be repeated.
     """
@@ -63,6 +65,7 @@ class StudyProtocol:
     federation: FederationTerms = field(default_factory=FederationTerms)
     fairness: FairnessTerms = field(default_factory=FairnessTerms)
     evaluation: EvaluationTerms | None = None
+    monitoring: MonitoringTerms | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -93,6 +96,7 @@ class StudyProtocol:
             self._check_joint()
         if self.evaluation is not None:
             self._check_evaluation(self.evaluation)
+        check_monitoring(self.monitoring, self.federation, evaluates=self.evaluation is not None)
 
     def _check_evaluation(self, terms: EvaluationTerms) -> None:
         if not self.private:
@@ -167,11 +171,9 @@ class StudyProtocol:
             )
 
     def _check_quorum(self) -> None:
-        listed = len(self.federation.sites)
-        if listed and self.federation.quorum > listed:
-            raise ProtocolError(
-                f"federation: quorum {self.federation.quorum} is above the {listed} listed sites"
-            )
+        listed, quorum = len(self.federation.sites), self.federation.quorum
+        if listed and quorum > listed:
+            raise ProtocolError(f"federation: quorum {quorum} is above the {listed} listed sites")
 
     def _check_private(self) -> None:
         if self.cohort.patient_column == ROW_IS_PATIENT:
@@ -217,6 +219,10 @@ class StudyProtocol:
     def external_sites(self) -> frozenset[str]:
         """Members that are evaluated and never train."""
         return frozenset(self.evaluation.external_sites if self.evaluation else ())
+
+    def trains(self, site: str) -> bool:
+        """Whether a site's patients train: not at an external site, and nowhere if a released model is monitored."""
+        return self.monitoring is None and site not in self.external_sites
 
     @property
     def table_cells(self) -> int:
@@ -282,10 +288,8 @@ class StudyProtocol:
 
         Without a mechanism there is no private evaluation either.
         """
-        private = terms.mechanism != "none"
-        federation = self.federation
-        if terms.mechanism != "joint-noise" and federation.first_round != "gradients":
-            federation = replace(federation, first_round="gradients")
+        private, joint = terms.mechanism != "none", terms.mechanism == "joint-noise"
+        federation = self.federation if joint else replace(self.federation, first_round="gradients")
         return replace(
             self,
             privacy=terms,

@@ -27,6 +27,7 @@ from wardround.common.study.decode import (
 )
 from wardround.common.study.evaluation import EvaluationTerms
 from wardround.common.study.fairness import FairnessTerms
+from wardround.common.study.monitoring import MonitoringTerms
 from wardround.common.study.outcomes import OUTCOME_KINDS, Outcome
 from wardround.common.study.protocol import FORMAT, VERSION, StudyProtocol
 from wardround.common.study.schema import Feature
@@ -44,6 +45,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "fairness": FairnessTerms,
     "privacy": PrivacyTerms,
     "evaluation": EvaluationTerms,
+    "monitoring": MonitoringTerms,
 }
 """The sections that are one table of terms each; `outcome` and `features` have their own shape."""
 

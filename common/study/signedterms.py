@@ -14,6 +14,7 @@ _LATER: Final[Mapping[str, object]] = {
     "first_round": "gradients",
     "fairness": FairnessTerms(),
     "evaluation": None,
+    "monitoring": None,
 }
 """Terms that version 1 gained after studies were signed, with the value that means what was done before."""
 

@@ -185,9 +185,9 @@ class FederationTerms:
         """Refuse unknown strategies, repeated sites and numbers out of range."""
         one_of(STRATEGIES, strategy=self.strategy)
         one_of(("gradients", "statistics"), first_round=self.first_round)
-        positive(rounds=self.rounds, attempts=self.attempts, local_steps=self.local_steps)
-        positive(average_last=self.average_last)
-        in_range(1, self.rounds, average_last=self.average_last)
+        not_negative(rounds=self.rounds)
+        positive(attempts=self.attempts, local_steps=self.local_steps, average_last=self.average_last)
+        in_range(1, max(1, self.rounds), average_last=self.average_last)
         positive(
             learning_rate=self.learning_rate, server_learning_rate=self.server_learning_rate, tau=self.tau
         )

@@ -60,6 +60,8 @@ def _sections(protocol: StudyProtocol) -> Iterator[list[str]]:
         yield ["[evaluation]", *_terms(protocol.evaluation)]
         for group in protocol.evaluation.groups:
             yield ["[[evaluation.groups]]", *_chosen(group)]
+    if protocol.monitoring is not None:
+        yield ["[monitoring]", *_terms(protocol.monitoring)]
 
 
 def _terms(section: Any) -> Iterator[str]:

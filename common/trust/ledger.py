@@ -232,6 +232,10 @@ class Ledger:
         accounts = (a for a in self._state.accounts if study in (None, a.reserved.payload["study"]))
         return falling_on(self.pool, [account.charge(account.charged) for account in accounts])
 
+    def shares(self, protocol_digest: str) -> list[float]:
+        """The share of patients that each reservation of this pool under a protocol holds out, in any study and run."""
+        return self._state.shares(self.pool, protocol_digest)
+
     def settled(self, study: str, protocol_digest: str, round_: int, attempt: int) -> str | None:
         """The digest of the bytes that an attempt released; None if none left."""
         account = self._account(study, protocol_digest)

@@ -20,7 +20,7 @@ from wardround.common.errors import PrivacyError, TrustError
 from wardround.common.privacy.events import DpEvent, NonPrivate, decode
 from wardround.common.trust.ledgerfields import check_fields
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.ledgernames import Moment, StudyKey, key_of, moment_of, pool_of, run_of
+from wardround.common.trust.ledgernames import Moment, Pool, StudyKey, key_of, moment_of, pool_of, run_of
 from wardround.common.trust.ledgerpools import Charge
 from wardround.common.trust.witness import Seen
 
@@ -192,6 +192,15 @@ class PoolState:
                 found[account.run] = (*found.get(account.run, ()), *account.logs)
         # A log only grows, and both pools' charges cosign the same one.
         return {run: tuple(sorted(logs, key=lambda seen: seen.size)) for run, logs in found.items()}
+
+    def shares(self, pool: Pool, protocol_digest: str) -> list[float]:
+        """The share that each reservation of a pool under a protocol holds out."""
+        named = [(pool_of(one.reserved.payload), one.reserved.payload["protocol"]) for one in self.accounts]
+        return [
+            one.charge(0).share
+            for one, name in zip(self.accounts, named, strict=True)
+            if name == (pool, protocol_digest)
+        ]
 
     def _of_run(self, key: StudyKey, run: str) -> list[Account]:
         """All reservations that were charged for a run; none for entries that name no run."""

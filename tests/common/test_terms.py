@@ -42,7 +42,7 @@ REFUSED: list[tuple[Callable[..., object], dict[str, Any], dict[str, Any], str]]
     (SiteTerms, SITE, {"weight": math.nan}, "weight"),
     (SiteTerms, SITE, {"reference_patients": -5}, "reference_patients"),
     (FederationTerms, {}, {"strategy": "fedsgd"}, "fedavg"),
-    (FederationTerms, {}, {"rounds": 0}, "rounds"),
+    (FederationTerms, {}, {"rounds": -1}, "rounds"),
     (FederationTerms, {}, {"attempts": 0}, "attempts"),
     (FederationTerms, {}, {"local_steps": 0}, "local_steps"),
     (FederationTerms, {}, {"quorum": -1}, "quorum"),

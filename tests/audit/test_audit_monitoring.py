@@ -1,0 +1,67 @@
+"""An auditor on a study that monitors a released model: which model, compared with which table, and what it says."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.auditing import NAMES, Record, finished_by, judged, refuted
+from tests.evaluating import evaluated
+from tests.monitoring import monitor, release, watching
+from tests.studies import private_protocol, small_federation
+
+DRIFT = "what is said of drift follows from the released table and the earlier one that the protocol names"
+MODEL = "the model that was evaluated is the released one that the protocol names"
+ONCE = "the released model was evaluated once, after the last round"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    root = tmp_path_factory.mktemp("monitored")
+    first = small_federation(root / "first", evaluated(private_protocol(), epsilon=1.0), names=NAMES)
+    found = release(first)
+    return finished_by(watching(first, found, monitor(found), root / "again"), root)
+
+
+def with_drift(made: Record, **changes: object) -> Record:
+    found = json.loads(made.files["results.json"])
+    found["evaluation"]["drift"] |= changes
+    return made.with_file("results.json", json.dumps(found).encode())
+
+
+def test_an_honest_study_of_a_released_model_is_confirmed(made: Record, tmp_path: Path) -> None:
+    folder = made.hand_over(tmp_path / "bundle")
+    assert refuted(folder) == {}
+    verdicts = {one.claim: one.verdict for one in judged(folder)}
+    assert {verdicts[claim] for claim in (DRIFT, MODEL, ONCE)} == {"confirmed"}
+    lifetimes = [one.claim for one in judged(folder) if "lifetime" in one.claim and "held out" in one.claim]
+    assert len(lifetimes) == len(NAMES)
+
+
+def test_a_nicer_change_and_a_nicer_verdict_are_refuted(made: Record, tmp_path: Path) -> None:
+    said = json.loads(made.files["results.json"])["evaluation"]["drift"]
+    steadier = {**said["primary"], "verdict": "steady"}
+    assert DRIFT in refuted(with_drift(made, primary=steadier).hand_over(tmp_path / "primary"))
+    assert DRIFT in refuted(with_drift(made, calibration="steady").hand_over(tmp_path / "calibration"))
+    assert DRIFT in refuted(with_drift(made, changes=[]).hand_over(tmp_path / "changes"))
+    gone = json.loads(made.files["results.json"])
+    del gone["evaluation"]["drift"]
+    silent = made.with_file("results.json", json.dumps(gone).encode())
+    assert DRIFT in refuted(silent.hand_over(tmp_path / "gone"))
+
+
+def test_another_earlier_table_than_the_one_that_the_sites_approved_is_refuted(
+    made: Record, tmp_path: Path
+) -> None:
+    from wardround.common.learning.calibrationfile import Calibration
+
+    said = json.loads(made.files["results.json"])["evaluation"]["drift"]
+    before = Calibration.from_json(said["before"], where="the claim")
+    worse = replace(before, table=replace(before.table, cells=before.table.cells + 5)).as_json()
+    changed = with_drift(made, before=worse)
+    assert "the protocol names" in refuted(changed.hand_over(tmp_path / "bundle"))[DRIFT]
+
+
+def test_another_model_in_the_log_is_refuted(made: Record, tmp_path: Path) -> None:
+    changed = made.with_line(made.at("evaluation"), base_model="0" * 64)
+    assert {MODEL, ONCE} <= refuted(changed.hand_over(tmp_path / "bundle")).keys()

@@ -1,0 +1,130 @@
+"""A hospital and a study that monitors a released model: only that model, and nobody who trained it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.consortia import Consortium, asked
+from tests.evaluating import evaluated
+from tests.monitoring import monitor
+
+from wardround.client import frozen
+from wardround.client.account import read_account
+from wardround.client.approving import approve
+from wardround.client.reception import Reception
+from wardround.client.refusals import REFUSALS
+from wardround.client.review import review
+from wardround.client.reviewprint import page
+from wardround.common.errors import PolicyRefusal
+from wardround.common.formats import digest
+from wardround.common.learning.calibrationof import calibration_of
+from wardround.common.learning.evaluated import TABLE, Evaluated
+from wardround.common.learning.exchange import unpack_update
+from wardround.common.learning.features import FeaturePath
+from wardround.common.learning.models import initial
+from wardround.common.learning.monitored import FOLDER, Monitored
+from wardround.common.learning.parameters import to_bytes
+from wardround.common.learning.released import ReleasedModel
+from wardround.common.study.protocol import StudyProtocol
+from wardround.common.trust.envelope import Envelope, open_envelope
+
+WIDTH = 11
+STUDY = evaluated(asked("judged"), epsilon=1.0)
+MODEL = initial(STUDY, WIDTH)
+
+
+def released() -> Monitored:
+    cells = np.full(STUDY.table_cells, 20.0)
+    path = FeaturePath.from_protocol(STUDY, None)
+    return Monitored(
+        model=ReleasedModel(protocol=STUDY, parameters=MODEL, path=path),
+        before=calibration_of(STUDY, MODEL, Evaluated(table=cells, sites=("north", "south"))),
+    )
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Consortium:
+    found = Consortium(tmp_path, names=("north", "south"))
+    found.approve("north", STUDY)
+    found.spend("north", STUDY, 3)
+    found.finish("north", STUDY)
+    released().save(found.root / FOLDER)
+    return found
+
+
+def answered(made: Consortium, protocol: StudyProtocol, model: bytes, attempt: int = 1) -> Envelope:
+    fields: dict[str, object] = {"round": 1, "attempt": attempt, "base_model": digest(model)}
+    reply = Reception(made.site("north")).answer(made.message("task", protocol, "north", model, **fields))
+    roster = approve(made.site("north"), made.bundle(protocol)).approval.roster
+    return open_envelope(reply, roster, receiver="coordinator", sender="north")
+
+
+def test_a_site_answers_with_a_table_of_those_who_were_held_out_when_the_model_was_trained(
+    made: Consortium,
+) -> None:
+    again = monitor(released())
+    before = read_account(made.office("north").policy)
+    first = approve(made.site("north"), made.bundle(STUDY), again="again").approval
+    kept, _ = frozen.held_out_from_bytes(first.held_out_path.read_bytes())
+    found = made.approve("north", again).approval
+    assert frozen.from_bytes(found.cohort_path.read_bytes()).n_patients == 0
+    counted, _ = frozen.held_out_from_bytes(found.held_out_path.read_bytes())
+    np.testing.assert_array_equal(counted.inputs, kept.inputs)
+    reply = answered(made, again, to_bytes(MODEL))
+    receipt, table = unpack_update(reply.body)
+    assert (receipt.event, table[TABLE].shape) == (again.event_of(1), (again.table_cells,))
+    assert answered(made, again, to_bytes(MODEL)).body == reply.body  # one charge, the same bytes
+    after = read_account(made.office("north").policy)
+    assert 0.99 < after.held_out["tolerated"].spent <= 1.0
+    assert after.accounts["tolerated"].spent == before.accounts["tolerated"].spent
+
+
+def test_another_model_than_the_one_approved_is_declined_and_costs_nothing(made: Consortium) -> None:
+    again = monitor(released())
+    made.approve("north", again)
+    other = {name: array + np.float32(0.5) for name, array in MODEL.items()}
+    assert answered(made, again, to_bytes(other)).header.kind == "declined"
+    line = (made.site("north") / REFUSALS).read_text().splitlines()[-1]
+    assert "expected the released model" in json.loads(line)["reason"]
+    with made.ledger("north") as ledger:
+        assert ledger.held_out.spent() == []
+
+
+def larger(protocol: StudyProtocol) -> StudyProtocol:
+    return replace(protocol, cohort=replace(protocol.cohort, test_fraction=0.6))
+
+
+def outside(protocol: StudyProtocol) -> StudyProtocol:
+    return monitor(released(), external_sites=("north",))
+
+
+@pytest.mark.parametrize("change", [larger, outside], ids=["a larger share", "as if it never trained"])
+def test_a_study_that_would_count_patients_who_trained_is_refused_at_review_and_approval(
+    made: Consortium, change: Callable[[StudyProtocol], StudyProtocol]
+) -> None:
+    wrong = change(monitor(released()))
+    found = review(made.site("north"), made.bundle(wrong))
+    assert not found.allowed
+    assert "held out 25% when it trained this model: some trained it" in " ".join(page(found).split())
+    with pytest.raises(PolicyRefusal, match="some trained it") as caught:
+        made.approve("north", wrong)
+    assert "test_fraction = 0.25 or less" in caught.value.advice
+    made.approve("south", wrong)  # it never trained the model
+
+
+def test_the_review_says_what_is_evaluated_and_that_nobody_trains(made: Consortium) -> None:
+    text = " ".join(page(review(made.site("north"), made.bundle(monitor(released())))).split())
+    assert "trains nothing" in text
+    assert "first seen in 2027" in text
+    assert "0 rounds" not in text
+    assert "gradients" not in text
+
+
+def test_a_reviewed_study_costs_its_training_patients_nothing(made: Consortium) -> None:
+    found = review(made.site("north"), made.bundle(monitor(released())))
+    training = [each for each in found.caps if each.pool == "training"]
+    assert training
+    assert all(each.after == each.before for each in training)
