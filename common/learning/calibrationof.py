@@ -9,8 +9,7 @@ import numpy as np
 from wardround.common.errors import ProtocolError
 from wardround.common.learning.calibrationfile import Calibration, Origin
 from wardround.common.learning.censoring import survival_curves
-from wardround.common.learning.evaluated import Evaluated
-from wardround.common.learning.evaluating import cell_deviation
+from wardround.common.learning.evaluated import Evaluated, cell_deviation
 from wardround.common.learning.histograms import Bins
 from wardround.common.learning.noisytables import NoisedTable
 from wardround.common.learning.parameters import Parameters, parameters_digest

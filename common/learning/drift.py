@@ -141,7 +141,7 @@ def _check_alike(before: Calibration, after: Calibration) -> None:
     if not same:
         raise TrustError(
             "the two evaluations were counted in different bins, and cannot be compared",
-            advice="take evaluation.score_edges of the study that released the model, and the same release of wardround",
+            advice="take evaluation.score_edges of the study that released the model, and its release of wardround",
         )
 
 

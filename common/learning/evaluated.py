@@ -1,5 +1,6 @@
 """The numbers that answer an evaluation: a site's noised table, and the sum over sites that is released."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from wardround.common.errors import TrustError
 from wardround.common.formats import digest
 from wardround.common.learning.parameters import Parameters
+from wardround.common.privacy.jointnoise import grid_of
 from wardround.common.study.protocol import StudyProtocol
 
 TABLE: Final = "table"
@@ -35,6 +37,15 @@ class Evaluated:
     def digest(self) -> str:
         """SHA-256 of the table: what the study log names."""
         return digest(np.ascontiguousarray(self.table, "<f8").tobytes())
+
+
+def cell_deviation(protocol: StudyProtocol, *, sites: int) -> float:
+    """Standard deviation of the noise in each cell of a table of so many sites."""
+    privacy = protocol.privacy_of(protocol.federation.rounds + 1)
+    if privacy.mechanism == "joint-noise":
+        grid = grid_of(privacy, sites=sites, coordinates=protocol.table_cells)
+        return grid.share_deviation * math.sqrt(sites)
+    return privacy.noise_multiplier * privacy.clipping_norm * math.sqrt(sites)
 
 
 def check_table(protocol: StudyProtocol, reply: Mapping[str, NDArray[np.float32]]) -> Parameters:

@@ -18,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.errors import ProtocolError
-from wardround.common.learning.evaluated import Evaluated
+from wardround.common.learning.evaluated import Evaluated, cell_deviation
 from wardround.common.learning.histograms import Bins
 from wardround.common.learning.noisytables import Estimate, NoisedTable
 from wardround.common.learning.parameters import Parameters
 from wardround.common.learning.tablebins import score_bins, survival_bins
 from wardround.common.learning.tableevaluation import evaluate_courses, evaluate_forecasts
-from wardround.common.privacy.jointnoise import grid_of
 from wardround.common.study.evaluation import (
     EvaluationTerms,
     primary_of,
@@ -192,15 +191,6 @@ def overall_estimates(
 def _rng(table: str) -> np.random.Generator:
     """Of simulated tables; seeded by the digest of the real one."""
     return np.random.Generator(np.random.PCG64(int(table, 16)))
-
-
-def cell_deviation(protocol: StudyProtocol, *, sites: int) -> float:
-    """Standard deviation of the noise in each cell of a table of so many sites."""
-    privacy = protocol.privacy_of(protocol.federation.rounds + 1)
-    if privacy.mechanism == "joint-noise":
-        grid = grid_of(privacy, sites=sites, coordinates=protocol.table_cells)
-        return grid.share_deviation * math.sqrt(sites)
-    return privacy.noise_multiplier * privacy.clipping_norm * math.sqrt(sites)
 
 
 def _subjects(protocol: StudyProtocol) -> tuple[str, ...]:
