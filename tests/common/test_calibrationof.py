@@ -10,8 +10,7 @@ from tests.studies import WIDTH, joint_protocol, private_protocol
 from wardround.common.errors import ProtocolError
 from wardround.common.learning.calibrationof import calibration_of
 from wardround.common.learning.censoring import survival_curves
-from wardround.common.learning.evaluated import Evaluated
-from wardround.common.learning.evaluating import cell_deviation
+from wardround.common.learning.evaluated import Evaluated, cell_deviation
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.tablebins import risk_bins

@@ -11,8 +11,8 @@ from tests.studies import WIDTH, patients, private_protocol
 from wardround.client.evaluation import Examiner
 from wardround.common.errors import ProtocolError
 from wardround.common.learning.data import PatientRows
-from wardround.common.learning.evaluated import TABLE, Evaluated
-from wardround.common.learning.evaluating import PrivateEvaluation, cell_deviation, evaluation_of
+from wardround.common.learning.evaluated import TABLE, Evaluated, cell_deviation
+from wardround.common.learning.evaluating import PrivateEvaluation, evaluation_of
 from wardround.common.learning.metrics import auc
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters
