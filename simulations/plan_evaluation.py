@@ -14,7 +14,7 @@ import numpy as np
 
 from wardround.client.adversaries import evaluation_epsilon
 from wardround.common.errors import PrivacyError, ProtocolError
-from wardround.common.learning.evaluating import cell_deviation as table_noise
+from wardround.common.learning.evaluated import cell_deviation as table_noise
 from wardround.common.privacy.calibration import joint_noise_multiplier_for, noise_multiplier_for
 from wardround.common.privacy.excess import noise_ratio
 from wardround.common.privacy.plan import PlanTerms

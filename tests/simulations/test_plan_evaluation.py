@@ -9,7 +9,7 @@ import pytest
 from tests.evaluating import evaluated
 from tests.runs import PUBLIC, SURVIVAL, command, private_study, study, weighted
 
-from wardround.common.learning.evaluating import cell_deviation as noise_of_a_table
+from wardround.common.learning.evaluated import cell_deviation as noise_of_a_table
 from wardround.common.privacy.accounting import epsilon, second_opinion
 from wardround.common.privacy.events import GaussianSteps, JointGaussianSteps
 from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, Outcome
