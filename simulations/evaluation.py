@@ -31,6 +31,7 @@ class Board:
         truth: Targets of the held-out patients of each site.
         groups: Subgroup columns of the same patients, in the same order.
         predictions: Model name to site to predictions, in the same order; a model need not cover every site.
+        cross: Likewise what a hospital's own model said of patients of the others.
         survival: Likewise the chance of no event up to each cut point; only models that give one.
     """
 
@@ -39,6 +40,7 @@ class Board:
     groups: Mapping[str, Groups]
     predictions: dict[str, dict[str, Predictions]] = field(default_factory=dict)
     survival: dict[str, dict[str, Predictions]] = field(default_factory=dict)
+    cross: dict[str, dict[str, Predictions]] = field(default_factory=dict)
 
     def add(
         self, model: str, site: str, predictions: Predictions, survival: Predictions | None = None

@@ -185,4 +185,32 @@ class CarrierRow:
         not_negative(patients=self.patients, permutations=self.permutations)
 
 
-EvidenceRow = CalibrationRow | BinRow | NetBenefitRow | GapRow | WorstGroupRow | CarrierRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossRow:
+    """The primary metric of a model on the held-out patients of one hospital, its own or another; 95% interval.
+
+    Attributes:
+        model: As in other rows.
+        on: The hospital whose patients they are.
+        metric: One of `METRICS`.
+        value: NaN where there are too few patients to tell.
+        low, high: Its interval.
+        patients: Held out there, exactly.
+    """
+
+    model: str
+    on: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    patients: int
+
+    def __post_init__(self) -> None:
+        """Refuse words without a meaning."""
+        check_model(self.model)
+        check_metric(self.metric)
+        not_negative(patients=self.patients)
+
+
+EvidenceRow = CalibrationRow | BinRow | NetBenefitRow | GapRow | WorstGroupRow | CarrierRow | CrossRow

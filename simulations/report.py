@@ -19,6 +19,7 @@ from wardround.common.durable import write_atomic
 from wardround.common.page import STYLE
 from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations import plots, verdicts
+from wardround.simulations.crosssite import cross_lines
 from wardround.simulations.privacy_words import (
     PROTECTED,
     adversaries,
@@ -139,6 +140,7 @@ def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
         "caps": {row.site: row.cap for row in results.caps},
         "facts": _facts(results),
         "evidence": evidence(results),
+        "across": cross_lines(results),
         "private": private_section(results),
         **_pictures(results, metric),
     }

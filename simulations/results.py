@@ -34,6 +34,7 @@ from wardround.simulations.evidencerows import (
     BinRow,
     CalibrationRow,
     CarrierRow,
+    CrossRow,
     EvidenceRow,
     GapRow,
     NetBenefitRow,
@@ -71,12 +72,21 @@ _ROWS: Final[Mapping[str, type[Row | EvidenceRow | PrivateRow | PrivateBin | Jud
     "calibration_bins": BinRow,
     "net_benefit": NetBenefitRow,
     "carriers": CarrierRow,
+    "cross_site": CrossRow,
     "private_evaluation": PrivateRow,
     "judgements": Judgement,
     "private_bins": PrivateBin,
     "held_out_epsilon": EpsilonRow,
 }
-_EVIDENCE: Final = ("gaps", "worst_groups", "calibration", "calibration_bins", "net_benefit", "carriers")
+_EVIDENCE: Final = (
+    "gaps",
+    "worst_groups",
+    "calibration",
+    "calibration_bins",
+    "net_benefit",
+    "carriers",
+    "cross_site",
+)
 _PRIVATE: Final = ("private_evaluation", "judgements", "private_bins", "held_out_epsilon")
 _LATER: Final[Mapping[str, object]] = {
     "replaced": [],
@@ -118,6 +128,7 @@ class Results:
         calibration, calibration_bins, net_benefit: Whether its probabilities mean what they say, and whether acting
             on them helps; see their rows. Empty where the outcome or the loss gives no probabilities.
         carriers: Inputs of the released model that were tested on held-out patients; see `carriers`.
+        cross_site: Each model at each hospital; see `crosssite`.
         private_evaluation, judgements: What the study's own evaluation says, from noised tables alone: the only
             measures here that also exist between real hospitals. Empty where the protocol declares none.
         private_bins: The public bins of the score that its table has.
@@ -151,6 +162,7 @@ class Results:
     calibration_bins: tuple[BinRow, ...] = ()
     net_benefit: tuple[NetBenefitRow, ...] = ()
     carriers: tuple[CarrierRow, ...] = ()
+    cross_site: tuple[CrossRow, ...] = ()
     private_evaluation: tuple[PrivateRow, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     private_bins: tuple[PrivateBin, ...] = ()

@@ -24,6 +24,7 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.simulations.baselines import train_baselines
 from wardround.simulations.cardfacts import write_model_card
 from wardround.simulations.carriers import carrier_rows
+from wardround.simulations.crosssite import MOST, cross_rows
 from wardround.simulations.evaluation import ALL, Board, Predictions
 from wardround.simulations.evidencerows import CarrierRow
 from wardround.simulations.federation import Backend, Federation, released_table, run_federation
@@ -44,6 +45,8 @@ _CARRIERS = 1
 """Names the randomness of the carriers' test, so that what others draw stays as it is."""
 _CALIBRATION = 2
 """Likewise that of the noise in the calibration table."""
+_CROSS_SITE = 3
+"""Likewise that of the intervals of each model at each hospital."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,8 @@ def simulate(plan: Plan, out: Path, *, step: Step = lambda *_: None) -> Results:
     results = summarise(
         plan.protocol, plan.consortium, board, run, seed=plan.seed, folds=plan.folds, private=private
     )
-    results = replace(results, carriers=_carriers(plan, model))
+    across = cross_rows(board, np.random.default_rng([plan.seed, _CROSS_SITE]))
+    results = replace(results, carriers=_carriers(plan, model), cross_site=across)
     write_report(results, plan.protocol, run.path)
     write_model_card(results, model, run.path)
     results.save(run.results)
@@ -176,7 +180,11 @@ def _fill(board: Board, plan: Plan, run: RunFolder, step: Step) -> tuple[Paramet
 def _join(board: Board, parts: Sequence[tuple[Board, Sequence[Hospital]]]) -> None:
     """Put the predictions of all folds back into the order of the patients."""
     for part, hospitals in parts:
-        for kept, found in ((board.predictions, part.predictions), (board.survival, part.survival)):
+        for kept, found in (
+            (board.predictions, part.predictions),
+            (board.survival, part.survival),
+            (board.cross, part.cross),
+        ):
             for model, by_site in found.items():
                 for hospital in hospitals:
                     if hospital.name in by_site:
@@ -214,6 +222,10 @@ def _one_split(
         for name, model in {"federated": federated, **models}.items():
             if name in ("federated", "pooled", own):
                 _note(board, name, protocol, model, hospital)
+            elif len(hospitals) <= MOST:
+                board.cross.setdefault(name, {})[hospital.name] = predict(
+                    protocol, model, hospital.held_out()
+                )
     if plan.leave_one_out == "yes":
         _leave_one_out(board, plan, hospitals, run, step, suffix=suffix)
     return federated
