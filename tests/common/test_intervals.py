@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import pytest
 from scipy.stats import norm
+from tests.outcomes import BINARY, CLASSES, NUMBER, SURVIVAL
 
 from wardround.common.errors import UsageError
 from wardround.common.learning import intervals
@@ -21,19 +22,6 @@ from wardround.common.study.outcomes import (
     Targets,
 )
 
-BINARY = BinaryOutcome(column="y", positive=("1",), negative=("0",), source="s")
-CLASSES = ClassOutcome(column="y", classes=("a", "b", "c", "d"), source="s")
-NUMBER = ContinuousOutcome(column="y", unit="mm", low=0, high=99, mean=40, sd=10, source="s")
-SURVIVAL = SurvivalOutcome(
-    time_column="t",
-    event_column="e",
-    event_values=("1",),
-    censored_values=("0",),
-    unit="months",
-    high=300,
-    cut_points=(12.0, 24.0),
-    source="s",
-)
 CASES: Final = [
     (outcome, metric) for outcome in (BINARY, CLASSES, NUMBER, SURVIVAL) for metric in metric_names(outcome)
 ]

@@ -11,32 +11,16 @@ from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, brier_score_loss, r2_score, roc_auc_score
 from sksurv.exceptions import NoComparablePairException
 from sksurv.metrics import concordance_index_censored
+from tests.outcomes import BINARY, CLASSES, NUMBER, SURVIVAL
 
 from wardround.common.errors import UsageError
 from wardround.common.learning import metrics
 from wardround.common.learning.ordering import pairs_of_events, pairs_of_patients, smaller_before
 from wardround.common.study.outcomes import (
-    BinaryOutcome,
-    ClassOutcome,
-    ContinuousOutcome,
     Outcome,
-    SurvivalOutcome,
     Targets,
 )
 
-BINARY = BinaryOutcome(column="y", positive=("1",), negative=("0",), source="s")
-CLASSES = ClassOutcome(column="y", classes=("a", "b", "c", "d"), source="s")
-NUMBER = ContinuousOutcome(column="y", unit="mm", low=0, high=99, mean=40, sd=10, source="s")
-SURVIVAL = SurvivalOutcome(
-    time_column="t",
-    event_column="e",
-    event_values=("1",),
-    censored_values=("0",),
-    unit="months",
-    high=300,
-    cut_points=(12.0, 24.0),
-    source="s",
-)
 seeds = st.integers(0, 10_000)
 sizes = st.integers(2, 60)
 

@@ -5,17 +5,15 @@ from typing import Final
 
 import numpy as np
 import pytest
+from tests.outcomes import BINARY, NUMBER, SURVIVAL
 
 from wardround.common.errors import StudyError, UsageError
 from wardround.common.learning.data import PatientRows
 from wardround.common.learning.predictions import predict
 from wardround.common.privacy.terms import PrivacyTerms
 from wardround.common.study.outcomes import (
-    BinaryOutcome,
     ClassOutcome,
-    ContinuousOutcome,
     Outcome,
-    SurvivalOutcome,
     Targets,
 )
 from wardround.common.study.protocol import StudyProtocol
@@ -46,7 +44,7 @@ def layer(name: str, weight: list[list[float]], bias: list[float]) -> dict[str, 
 
 
 def test_a_binary_prediction_is_the_mean_probability_of_the_patients_rows() -> None:
-    study = protocol(BinaryOutcome(column="y", positive=("1",), negative=("0",), source="s"))
+    study = protocol(BINARY)
     found = predict(study, layer("output", [[math.log(3)]], [0.0]), ROWS)
     assert found == pytest.approx([(0.5 + 0.9) / 2, 0.75])
 
@@ -58,45 +56,32 @@ def test_class_predictions_are_mean_probabilities_that_sum_to_one() -> None:
 
 
 def test_a_continuous_prediction_is_in_the_outcomes_unit() -> None:
-    study = protocol(ContinuousOutcome(column="y", unit="mm", low=0, high=99, mean=40, sd=10, source="s"))
+    study = protocol(NUMBER)
     assert predict(study, layer("output", [[1.0]], [0.5]), ROWS) == pytest.approx([55.0, 55.0])
-
-
-def survival() -> SurvivalOutcome:
-    return SurvivalOutcome(
-        time_column="t",
-        event_column="e",
-        event_values=("1",),
-        censored_values=("0",),
-        unit="months",
-        high=300,
-        cut_points=(12.0, 24.0),
-        source="s",
-    )
 
 
 def test_a_risk_score_leaves_the_baseline_hazards_out() -> None:
     risk = {"risk.weight": np.array([[3.0]], np.float32)}
     hazards = {**risk, "hazard.bias": np.array([-7, 9], np.float32)}
-    assert predict(protocol(survival()), hazards, ROWS) == pytest.approx([3.0, 3.0])
-    assert predict(protocol(survival(), loss="cox"), risk, ROWS) == pytest.approx([3.0, 3.0])
+    assert predict(protocol(SURVIVAL), hazards, ROWS) == pytest.approx([3.0, 3.0])
+    assert predict(protocol(SURVIVAL, loss="cox"), risk, ROWS) == pytest.approx([3.0, 3.0])
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1e4, [0.75, 1.0]), (-1e4, [0.25, 0.0])])
 def test_extreme_logits_give_probabilities(size: float, expected: list[float]) -> None:
-    study = protocol(BinaryOutcome(column="y", positive=("1",), negative=("0",), source="s"))
+    study = protocol(BINARY)
     assert predict(study, layer("output", [[size]], [0.0]), ROWS) == pytest.approx(expected)
 
 
 def test_a_diverged_model_is_refused_with_advice() -> None:
-    study = protocol(BinaryOutcome(column="y", positive=("1",), negative=("0",), source="s"))
+    study = protocol(BINARY)
     with pytest.raises(StudyError, match="not finite") as caught:
         predict(study, layer("output", [[math.nan]], [0.0]), ROWS)
     assert "learning rate" in caught.value.advice
 
 
 def test_a_model_of_another_width_is_refused() -> None:
-    study = protocol(BinaryOutcome(column="y", positive=("1",), negative=("0",), source="s"))
+    study = protocol(BINARY)
     with pytest.raises(UsageError, match="expected layers"):
         predict(study, layer("output", [[1.0, 1.0]], [0.0]), ROWS)
 
