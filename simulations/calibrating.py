@@ -1,7 +1,7 @@
 """Calibration and decision curves of the federated model: rows for all patients, each site and each group.
 
 Curves and decision curves are made for all patients and for groups; a site gets the summary measures only. Exact,
-therefore not private. Groups and sites with too few patients to tell (see `subgroups`) get none.
+therefore not private. Groups and sites with too few patients to tell (see `common.learning.enough`) get none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from wardround.common.learning import calibration
 from wardround.common.learning.calibration import BIN_EDGES, THRESHOLDS
+from wardround.common.learning.enough import enough
 from wardround.common.learning.intervals import RESAMPLES, percentiles, sample_and_draws
 from wardround.common.learning.questions import Question, measure, questions
 from wardround.common.study.outcomes import SurvivalOutcome
 from wardround.simulations.evaluation import ALL, Board
 from wardround.simulations.evidencerows import INTEGRATED, BinRow, CalibrationRow, NetBenefitRow
-from wardround.simulations.subgroups import MODEL, Whole, enough, groups_of, whole
+from wardround.simulations.subgroups import MODEL, Whole, groups_of, whole
 
 Numbers = NDArray[np.float64]
 

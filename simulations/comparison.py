@@ -18,7 +18,7 @@ from wardround.common.durable import write_atomic
 from wardround.simulations import verdicts
 from wardround.simulations.observers import EVERYBODY_ELSE
 from wardround.simulations.privacy_words import assuming, small, stated
-from wardround.simulations.report import FILE_NAME, difference, environment, in_order
+from wardround.simulations.report import FILE_NAME, environment, in_order
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
 from wardround.simulations.tradeoff import Point, Tradeoff, tradeoff
@@ -168,7 +168,7 @@ def _cell(row: GainRow | None) -> Cell:
     word = verdicts.gain_of(row).word
     return Cell(
         joint=wording.number(row.federated),
-        difference=difference(row),
+        difference=verdicts.difference(row),
         word=word,
         symbol=verdicts.SYMBOLS[word],
     )

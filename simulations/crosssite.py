@@ -3,7 +3,7 @@
 Exact, on held-out patients, with all models on the same patients of a hospital; therefore it stays in a simulation.
 Between hospitals every cell would be a release of its own, of a model that a hospital would have to give away first.
 
-A hospital's held-out patients judge where there are enough of them (see `subgroups`); else the cell says so.
+A hospital's held-out patients judge where there are enough of them (`common.learning.enough`); else the cell says so.
 """
 
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from typing import Final
 import numpy as np
 
 from wardround.common import wording
+from wardround.common.learning.enough import enough
 from wardround.common.learning.intervals import bootstrap
 from wardround.common.learning.metrics import evaluate
 from wardround.simulations.evaluation import Board, Predictions
 from wardround.simulations.evidencerows import CrossRow
 from wardround.simulations.resultrows import PRIMARY
 from wardround.simulations.results import Results
-from wardround.simulations.subgroups import enough
 
 MOST: Final = 20
 """Hospitals above which models times hospitals are more cells than anybody reads."""

@@ -2,10 +2,11 @@
 
 import math
 
+from wardround.common.wording import TOO_FEW
 from wardround.simulations.privacy_words import assuming
 from wardround.simulations.resultrows import GainRow
 from wardround.simulations.results import Results
-from wardround.simulations.verdicts import MANY, summary
+from wardround.simulations.verdicts import MANY, gain_of, summary
 
 
 def in_words(results: Results) -> str:
@@ -33,10 +34,13 @@ def _hospitals(gains: list[GainRow]) -> list[str]:
     if len(gains) > MANY:
         return [f"  {summary(gains)}"]
     return [
-        f"  {row.site}: {row.federated:.3f}, alone {row.local:.3f}, difference {row.difference:+.3f} "
-        f"[{row.low:+.3f} to {row.high:+.3f}]"
+        f"  {row.site}: {row.federated:.3f}, alone {row.local:.3f}, difference {row.difference:+.3f}{_sure(row)}"
         for row in gains
     ]
+
+
+def _sure(row: GainRow) -> str:
+    return f" [{row.low:+.3f} to {row.high:+.3f}]" if gain_of(row).word != "unknown" else f", {TOO_FEW}"
 
 
 def _privacy(results: Results) -> str:

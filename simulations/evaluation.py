@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from wardround.common.learning.enough import enough
 from wardround.common.learning.intervals import bootstrap, paired_difference
 from wardround.common.learning.metrics import evaluate
 from wardround.common.study.outcomes import Outcome, Targets
@@ -127,14 +128,16 @@ def _gains_of(board: Board, site: str, rng: np.random.Generator) -> Iterator[Gai
     for metric, value in evaluate(board.outcome, targets, joint).items():
         if math.isnan(value) or math.isnan(ours[metric]):
             continue
-        difference, low, high, better = paired_difference(board.outcome, targets, joint, own, metric, rng=rng)
+        found = paired_difference(board.outcome, targets, joint, own, metric, rng=rng)
+        if not enough(board.outcome, targets):
+            found = found._replace(low=math.nan, high=math.nan, probability_better=math.nan)
         yield GainRow(
             site=site,
             metric=metric,
             federated=value,
             local=ours[metric],
-            difference=difference,
-            low=low,
-            high=high,
-            probability_better=better,
+            difference=found.value,
+            low=found.low,
+            high=found.high,
+            probability_better=found.probability_better,
         )

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.errors import StudyError
+from wardround.common.learning.enough import enough
 from wardround.common.learning.intervals import percentiles, sample_and_draws
 from wardround.common.learning.predictions import predict
 from wardround.common.learning.resampled import resampled
@@ -34,7 +35,6 @@ from wardround.simulations.federation import Federation, run_federation
 from wardround.simulations.hospitals import Consortium, Hospital
 from wardround.simulations.planning import load_study
 from wardround.simulations.recruitment import from_table
-from wardround.simulations.subgroups import enough
 
 SEED: Final = 20260
 RESAMPLES: Final = 2000

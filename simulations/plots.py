@@ -19,7 +19,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wardround.common.wording import METRIC_NAMES, interval, number, signed
+from wardround.common.wording import METRIC_NAMES, TOO_FEW, interval, number, signed
 from wardround.simulations.privacy_words import stated
 from wardround.simulations.resultrows import CapRow, CurveRow, EpsilonRow, GainRow
 from wardround.simulations.verdicts import MANY, gain_of
@@ -75,6 +75,8 @@ def _said(rows: Sequence[GainRow]) -> str:
 
 def _gain_said(row: GainRow) -> str:
     gain = gain_of(row)
+    if gain.word == "unknown":
+        return TOO_FEW
     return f"{signed(gain.value)} {interval(gain.low, gain.high)}"
 
 
@@ -89,7 +91,7 @@ def _draw_forest(axes: Axes, rows: Sequence[GainRow], metric: str) -> None:
             axes.plot(
                 gain.value, place, _MARKERS[gain.word], color=colour, markerfacecolor=fill, markersize=8
             )
-        said = "could not be measured" if gain.word == "unknown" else _gain_said(row)
+        said = _gain_said(row)
         axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center", color=colour)
     axes.set_yticks(range(len(rows)), [row.site for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)

@@ -25,7 +25,8 @@ the figures themselves are exact and not private.
   patients together, with a 95% bootstrap interval over patients.
 - *per hospital*: mean over hospitals, weighted by held-out patients, of the same metric inside each hospital:
   federated, then the model trained there alone, then the federated model trained without that hospital.
-- *better at*: hospitals where the joint model beats their own with 95% confidence, and where it loses.
+- *better at*: hospitals where the joint model beats their own with 95% confidence, and where it loses; *too few*:
+  hospitals of which so few held-out patients have the outcome, or have not, that nobody can tell (fewer than ten).
 - *reached*: whether the reference lies inside the pooled model's interval, or below it.
 - *left out*, in brackets: hospitals below the protocol's minimum.
 - *folds*: 5-fold cross-validation, or the split that was published with the cohort, or one split (a quarter of the
@@ -182,7 +183,8 @@ def mean_over_sites(
 
 def _better(results: Results, metric: str) -> str:
     words = [gain_of(row).word for row in results.gains if row.metric == metric]
-    return f"{words.count('better')} of {len(words)}, worse at {words.count('worse')}"
+    few = f", too few at {words.count('unknown')}" if "unknown" in words else ""
+    return f"{words.count('better')} of {len(words)}, worse at {words.count('worse')}{few}"
 
 
 def _reference(case: Case) -> str:

@@ -129,7 +129,7 @@ def _context(results: Results, protocol: StudyProtocol) -> dict[str, object]:
         "left_one_out": any(row.model.startswith("federated-without:") for row in results.evaluation),
         "other_gains": [row for row in results.gains if row.metric != metric],
         "names": wording.METRIC_NAMES,
-        "difference": difference,
+        "difference": verdicts.difference,
         "interval": wording.interval,
         "terms": terms(results, protocol),
         "meaning": meaning(results),
@@ -177,11 +177,6 @@ def answer(row: GainRow, results: Results) -> Answer:
     )
 
 
-def difference(row: GainRow) -> str:
-    """A difference with its interval, in the metric's own sign."""
-    return f"{wording.signed(row.difference)} {wording.interval(row.low, row.high)}"
-
-
 def _line(site: str, results: Results) -> SiteLine:
     metric = results.primary
     row = next((r for r in results.gains if (r.site, r.metric) == (site, metric)), None)
@@ -197,9 +192,14 @@ def _line(site: str, results: Results) -> SiteLine:
         own=value(f"local:{site}"),
         pooled=value("pooled"),
         unseen=value(f"federated-without:{site}"),
-        difference=difference(row) if row else wording.NOTHING,
-        chance=f"{row.probability_better:.0%}" if row else wording.NOTHING,
+        difference=verdicts.difference(row) if row else wording.NOTHING,
+        chance=_chance(row),
     )
+
+
+def _chance(row: GainRow | None) -> str:
+    known = row is not None and row.probability_better == row.probability_better
+    return f"{row.probability_better:.0%}" if row and known else wording.NOTHING
 
 
 def _epsilons(site: str, results: Results) -> EpsilonLine:

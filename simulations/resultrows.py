@@ -94,9 +94,10 @@ class GainRow:
         federated: The joint model's value.
         local: The value of the model trained at this site alone.
         difference: Federated minus local, in units of the metric.
-        low: Lower end of the paired 95% interval of the difference.
-        high: Upper end.
-        probability_better: Share of resamples, 0 to 1, in which the joint model is the better one.
+        low: Lower end of the paired 95% interval of the difference; NaN where there were too few patients to tell
+            (`common.learning.enough`).
+        high: Upper end; likewise.
+        probability_better: Share of resamples, 0 to 1, in which the joint model is the better one; likewise.
     """
 
     site: str
@@ -131,7 +132,7 @@ class CurveRow:
 class SubgroupRow:
     """A model on the held-out patients with `column` = `group`; `patients` is their exact number.
 
-    The value is NaN where there were too few patients to tell; see `subgroups`.
+    The value is NaN where there were too few patients to tell; see `common.learning.enough`.
     """
 
     model: str

@@ -2,12 +2,8 @@
 
 A gap is the metric in a group minus the metric in all patients together; both are taken from the same draws, in which
 every group keeps its size. For an outcome of several classes the AUC of a group is over the classes that the group has.
-Exact, therefore not private; intervals are not corrected for looking at several groups.
-
-A group is judged where it has `FEWEST` patients with the most common outcome and `FEWEST` with any other (survival:
-so many observed events; continuous: twice as many patients). With fewer, the standard error of an AUC of .8 is above .1
-(Hanley and McNeil 1982, formula 2: .11 at 9 and 9), so even a model as good as .8 cannot be told from one of .6; an
-interval would suggest knowledge that is not there, and percentile intervals of so few patients are too narrow.
+Exact, therefore not private; intervals are not corrected for looking at several groups. A group is judged where it has
+patients enough (`common.learning.enough`).
 """
 
 import math
@@ -19,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.learning.censoring import integrated_brier
+from wardround.common.learning.enough import enough
 from wardround.common.learning.intervals import RESAMPLES, percentiles, sample_and_draws
 from wardround.common.learning.metrics import metric_names
 from wardround.common.learning.resampled import resampled
 from wardround.common.study.outcomes import (
     BinaryOutcome,
     ClassOutcome,
-    ContinuousOutcome,
     Outcome,
     SurvivalOutcome,
     Targets,
@@ -34,7 +30,6 @@ from wardround.simulations.evaluation import Board
 from wardround.simulations.evidencerows import INTEGRATED, GapRow, WorstGroupRow
 from wardround.simulations.resultrows import LOWER_IS_BETTER, SubgroupRow
 
-FEWEST: Final = 10
 MODEL: Final = "federated"
 
 Numbers = NDArray[np.float64]
@@ -98,18 +93,6 @@ class Whole:
         return integrated_brier(
             time, event, self.survival[:, : len(times)], counts.astype(np.float64), np.array(times)
         )
-
-
-def enough(outcome: Outcome, targets: Targets) -> bool:
-    """Whether a group has patients enough to be judged; see the head of this module."""
-    match outcome:
-        case ContinuousOutcome():
-            return len(targets) >= 2 * FEWEST
-        case SurvivalOutcome():
-            return targets.event is not None and int(targets.event.sum()) >= FEWEST
-        case _:
-            most = int(np.unique(targets.value, return_counts=True)[1].max(initial=0))
-            return min(most, len(targets) - most) >= FEWEST
 
 
 def whole(board: Board, model: str = MODEL) -> Whole | None:

@@ -1,15 +1,15 @@
 """Numbers as plain sentences: is the joint model better than ours, by how much, and how sure are we?
 
-A verdict speaks only where the whole 95% interval lies on one side of zero. Everything else is "no difference
-we can be sure of", which is not the same as "no difference". Signs are turned once, here, for metrics where
-lower is better.
+A verdict speaks only where there were patients enough to tell (`common.learning.enough`), and the whole 95% interval
+lies on one side of zero. Everything else is "no difference we can be sure of", which is not "no difference". Signs are
+turned once, here, for metrics where lower is better.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from wardround.common.wording import METRIC_NAMES, interval, number, signed
+from wardround.common.wording import METRIC_NAMES, TOO_FEW, interval, number, signed
 from wardround.simulations.resultrows import LOWER_IS_BETTER, GainRow
 
 Word = Literal["better", "worse", "unsure", "unknown"]
@@ -64,6 +64,21 @@ def gain_of(row: GainRow) -> Gain:
     return Gain(value=row.difference, low=row.low, high=row.high)
 
 
+def difference(row: GainRow) -> str:
+    """A difference with its interval, in the metric's own sign.
+
+    >>> row = GainRow(
+    ...     site="A", metric="auc", federated=0.9, local=0.7,
+    ...     difference=0.2, low=math.nan, high=math.nan, probability_better=math.nan,
+    ... )
+    >>> difference(row)
+    '+.20, too few patients to tell'
+    """
+    if gain_of(row).word == "unknown":
+        return f"{signed(row.difference)}, {TOO_FEW}"
+    return f"{signed(row.difference)} {interval(row.low, row.high)}"
+
+
 def sentence(row: GainRow) -> str:
     """What the run says about one hospital, without its name.
 
@@ -76,7 +91,7 @@ def sentence(row: GainRow) -> str:
     """
     gain = gain_of(row)
     values = f"{METRIC_NAMES[row.metric]} {number(row.federated)} against {number(row.local)}"
-    change = f"a difference of {signed(row.difference)} {interval(row.low, row.high)}"
+    change = f"a difference of {difference(row)}"
     match gain.word:
         case "better":
             return f"the joint model is better than its own: {values}, {change}."
@@ -85,7 +100,7 @@ def sentence(row: GainRow) -> str:
         case "unsure":
             return f"no difference we can be sure of: {values}, {change}."
         case "unknown":
-            return "could not be measured: too few patients of each kind were held out."
+            return f"{TOO_FEW} which model is better: {values}."
 
 
 def summary(rows: list[GainRow]) -> str:
@@ -108,7 +123,7 @@ def summary(rows: list[GainRow]) -> str:
         ("better", "better"),
         ("worse", "worse"),
         ("unsure", "no difference we can be sure of"),
-        ("unknown", "too few patients to say"),
+        ("unknown", TOO_FEW),
     )
     (first, count), *rest = [(saying, words.count(word)) for word, saying in sayings if word in words]
     subject = "the joint model is " if first in ("better", "worse") else ""

@@ -109,6 +109,8 @@ def _ends(row: Row, low: str, high: str) -> str:
 def _gain(row: Row | None) -> str:
     if row is None:
         return NOTHING
+    if row["low"] is None:
+        return f"{signed(row['difference'])}, {TOO_FEW}"
     return f"{signed(row['difference'])} {interval(row['low'], row['high'])}"
 
 

@@ -34,6 +34,7 @@ from scipy.special import betaincinv, ndtri
 
 from wardround.common.checks import in_range
 from wardround.common.errors import UsageError
+from wardround.common.learning import enough
 from wardround.common.learning.histograms import Bins
 from wardround.common.learning.noisytables import NoisedTable
 
@@ -152,7 +153,7 @@ def admitted(scores: Numbers, limit: float) -> Flags:
     return np.asarray(scores <= limit + _ROUNDING)
 
 
-Verdict = Literal["as declared", "below", "above", "too few to tell"]
+Verdict = Literal["as declared", "below", "above", "too few patients to tell"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +177,13 @@ class CoverageFound:
     def verdict(self) -> Verdict:
         """`below` where even the upper end misses the declared coverage: these patients are unlike the calibration."""
         if self.patients < FEWEST:
-            return "too few to tell"
+            return "too few patients to tell"
         if self.high < self.declared:
             return "below"
         return "above" if self.low > self.declared else "as declared"
 
 
-FEWEST: Final = 20
+FEWEST: Final = 2 * enough.FEWEST
 
 
 def coverage_found(held: Flags, declared: float) -> CoverageFound:

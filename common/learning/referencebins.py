@@ -5,6 +5,9 @@ last; sets then hold everything. So edges stand at steps of the log-odds, and be
 model says of imagined patients, drawn from the study's public means and standard deviations, each feature on its own.
 Real features hang together and spread further, hence the steps. Nothing here was computed from a patient, and whoever
 has the model finds the same edges.
+
+For simulations, which may have many bins and read raw features through loadings. A study's own evaluation has the eight
+of `tablebins`, which an auditor finds without either.
 """
 
 from typing import Final

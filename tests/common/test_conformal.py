@@ -135,7 +135,7 @@ def test_coverage_among_known_outcomes_has_the_exact_binomial_interval() -> None
     assert coverage_found(np.arange(200) < 150, 0.9).verdict == "below"
     assert coverage_found(np.arange(200) < 181, 0.9).verdict == "as declared"
     assert coverage_found(np.arange(200) < 200, 0.9).verdict == "above"
-    assert coverage_found(np.arange(19) < 1, 0.9).verdict == "too few to tell"
+    assert coverage_found(np.arange(19) < 1, 0.9).verdict == "too few patients to tell"
 
 
 def test_scores_that_are_no_numbers_or_not_one_per_cell_are_refused() -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tests.runs import RESPONSE, SURVIVAL
 
+from wardround.common.learning.enough import FEWEST
 from wardround.common.study.outcomes import Targets
 from wardround.simulations.evaluation import Board, evaluation_rows, gain_rows
+from wardround.simulations.verdicts import gain_of
 
 TRUTH = np.array([0.0, 1.0] * 10)
 RIGHT, WRONG = np.where(TRUTH == 1, 0.9, 0.1), np.where(TRUTH == 1, 0.1, 0.9)
@@ -38,6 +40,18 @@ def test_a_model_that_is_always_right_beats_one_that_is_always_wrong_by_one() ->
         assert (found.federated, found.local, found.difference) == (1.0, 0.0, 1.0)
         assert (found.low, found.high, found.probability_better) == (1.0, 1.0, 1.0)
         assert rows[site, "accuracy"].difference == 1.0
+
+
+def test_a_hospital_with_too_few_patients_is_told_no_verdict() -> None:
+    """Nine with the outcome and eleven without, and the joint model is right about all of them."""
+    few = np.repeat([1.0, 0.0], [FEWEST - 1, FEWEST + 1])
+    made = Board(outcome=RESPONSE, truth={"north": Targets(value=few)}, groups={"north": {}})
+    made.add("federated", "north", np.where(few == 1, 0.9, 0.1))
+    made.add("local:north", "north", np.where(few == 1, 0.1, 0.9))
+    found = next(row for row in gain_rows(made, rng()) if row.metric == "auc")
+    assert (found.federated, found.local, found.difference) == (1.0, 0.0, 1.0)
+    assert all(math.isnan(end) for end in (found.low, found.high, found.probability_better))
+    assert gain_of(found).word == "unknown"
 
 
 def test_a_smaller_brier_score_is_the_better_one() -> None:

@@ -115,7 +115,7 @@ def test_a_gain_that_could_not_be_measured_is_said_and_not_drawn_as_zero() -> No
         high=math.nan,
         probability_better=math.nan,
     )
-    assert "could not be measured" in texts(plots.forest([row], ["Alder"], "auc"))
+    assert "too few patients to tell" in texts(plots.forest([row], ["Alder"], "auc"))
 
 
 def test_infinite_epsilon_is_said_to_be_infinite() -> None:

@@ -5,9 +5,9 @@ import pytest
 from tests.runs import RESPONSE, SURVIVAL
 
 from wardround.common.learning.metrics import auc
-from wardround.common.study.outcomes import ClassOutcome, ContinuousOutcome, Outcome, Targets
+from wardround.common.study.outcomes import Targets
 from wardround.simulations.evaluation import Board
-from wardround.simulations.subgroups import FEWEST, GroupTables, enough, group_tables
+from wardround.simulations.subgroups import GroupTables, group_tables
 
 Patients = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -96,28 +96,6 @@ def test_a_model_that_does_not_cover_every_hospital_has_no_groups() -> None:
     made = board(*patients())
     made.predictions["federated"].pop("south")
     assert group_tables(made, rng()) == GroupTables(values=(), gaps=(), worst=())
-
-
-CLASSES = ClassOutcome(column="y", classes=("a", "b", "c"), source="s")
-NUMBER = ContinuousOutcome(column="y", unit="mm", low=0, high=99, mean=40, sd=10, source="s")
-
-
-@pytest.mark.parametrize(
-    ("outcome", "targets", "expected"),
-    [
-        (RESPONSE, Targets(value=np.repeat([0.0, 1.0], [90, FEWEST])), True),
-        (RESPONSE, Targets(value=np.repeat([0.0, 1.0], [90, FEWEST - 1])), False),
-        (CLASSES, Targets(value=np.repeat([0.0, 1.0, 2.0], [90, 6, 4])), True),
-        (CLASSES, Targets(value=np.zeros(90)), False),
-        (NUMBER, Targets(value=np.zeros(2 * FEWEST)), True),
-        (NUMBER, Targets(value=np.zeros(2 * FEWEST - 1)), False),
-        (SURVIVAL, Targets(value=np.ones(90), event=np.arange(90) < FEWEST), True),
-        (SURVIVAL, Targets(value=np.ones(90), event=np.arange(90) < FEWEST - 1), False),
-        (RESPONSE, Targets(value=np.empty(0)), False),
-    ],
-)
-def test_ten_patients_of_each_kind_are_needed(outcome: Outcome, targets: Targets, expected: bool) -> None:
-    assert enough(outcome, targets) is expected
 
 
 def test_survival_is_compared_by_order_and_by_probability_over_horizons_that_every_group_reaches() -> None:
