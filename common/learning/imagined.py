@@ -78,11 +78,12 @@ def _block(
     directions: Numbers,
     rng: np.random.Generator,
 ) -> Numbers:
-    own, common = rng.standard_normal((_BLOCK, len(described.low))), rng.standard_normal((_BLOCK, 1))
+    own, common = _normal(rng, len(described.low)), _normal(rng, 1)
     fixed = np.where(described.flag, own > -ndtri(described.rate), 0.0)
     fixed = described.low + fixed * (described.high - described.low)
     for first, categories in described.kinds:
-        fixed[:, first : first + categories] = np.eye(categories)[rng.integers(0, categories, _BLOCK)]
+        chosen = (rng.random(_BLOCK) * categories).astype(np.int64)
+        fixed[:, first : first + categories] = np.eye(categories)[chosen]
     drawn = described.flag | (described.low == described.high)
     columns = []
     for subject, direction in enumerate(directions):
@@ -90,6 +91,11 @@ def _block(
         inputs = np.where(drawn, fixed, continuous.clip(described.low, described.high))
         columns.append(answers(protocol, model, _prepared(protocol, inputs))[:, subject])
     return np.stack(columns, axis=1)
+
+
+def _normal(rng: np.random.Generator, width: int) -> Numbers:
+    """Normal numbers by inversion: NumPy keeps the stream of its uniform ones, and may change that of normal ones."""
+    return np.asarray(ndtri(rng.random((_BLOCK, width)) + np.finfo(np.float64).tiny))
 
 
 def _prepared(protocol: StudyProtocol, inputs: Numbers) -> Numbers:
