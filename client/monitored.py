@@ -1,7 +1,8 @@
 """Whether a site may evaluate a released model again: nobody who trained it may be counted.
 
 The site looks into its own ledger, not at a list of patients: there stands of every study that trained here which share
-of patients it held out, and the keyed hash that chose them is the same in every study (`client.heldout`).
+of patients it held out, and the keyed hash that chose them is the same in every study (`client.heldout`). Which study
+trained the model the protocol says; a site that evaluated the model before also finds it in its ledger.
 """
 
 from wardround.common.errors import PolicyRefusal
@@ -24,7 +25,8 @@ def check_untrained(protocol: StudyProtocol, site: str, ledger: Ledger) -> None:
     if protocol.monitoring is None:
         return
     counted = max(part.share for part in parts(protocol, site))
-    apart = min(ledger.shares(protocol.monitoring.protocol), default=1.0)
+    named = protocol.monitoring.protocol, *ledger.protocols_about(protocol.monitoring.model)
+    apart = min((share for one in named for share in ledger.shares(one)), default=1.0)
     if counted > apart:
         raise PolicyRefusal(
             f"study {protocol.study.name} would count {counted:.0%} of the patients here, and study "

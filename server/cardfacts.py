@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from wardround.common.card.facts import CardFacts, ModelFacts, SiteFacts
 from wardround.common.card.page import publish
-from wardround.common.errors import StorageError
+from wardround.common.errors import StorageError, UsageError
 from wardround.common.formats import check_header, digest
 from wardround.common.learning.explaining import explain
 from wardround.common.learning.released import ReleasedModel
@@ -54,8 +54,15 @@ def rewrite(folder: Path) -> Mapping[str, Any]:
 
     Raises:
         StorageError: The folder holds no finished study, or cannot be written.
+        UsageError: It holds an evaluation of a model that another study released.
     """
-    return write_model_card(read_results(folder), ReleasedModel.load(folder / MODEL), folder)
+    results, model = read_results(folder), ReleasedModel.load(folder / MODEL)
+    if model.protocol.monitoring is not None:
+        raise UsageError(
+            f"{folder} holds an evaluation of a released model, which has no card of its own",
+            advice=f"the card is that of study {model.protocol.monitoring.study}, which trained it",
+        )
+    return write_model_card(results, model, folder)
 
 
 def write_model_card(results: bytes, model: ReleasedModel, folder: Path) -> Mapping[str, Any]:

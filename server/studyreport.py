@@ -29,7 +29,7 @@ def page(outcome: StudyOutcome) -> str:
     parts = [
         f"# {cell(outcome.study)}",
         cell(outcome.question),
-        f"{outcome.rounds} rounds with {len(outcome.sites)} hospitals, {outcome.void} attempts without a quorum; "
+        f"{_rounds(outcome)} {len(outcome.sites)} hospitals, {outcome.void} attempts without a quorum; "
         f"from {outcome.began} to {outcome.ended} UTC.",
         "## Privacy",
         _PRIVATE if outcome.private else _OPEN,
@@ -42,6 +42,10 @@ def page(outcome: StudyOutcome) -> str:
         _facts(outcome),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rounds(outcome: StudyOutcome) -> str:
+    return f"{outcome.rounds} rounds with" if outcome.rounds else "Nothing was trained;"
 
 
 def _epsilons(outcome: StudyOutcome) -> str:

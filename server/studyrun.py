@@ -5,7 +5,7 @@ model.safetensors           the model with its public preprocessing
 calibration.json            the evaluation's table, for `wardround predict`; only of a study with one
 study-log.jsonl             who answered what, signed line by line
 report.md                   the same as results.json, to be read
-model-card.json, .html      the model card, from all of the above
+model-card.json, .html      the model card, from all of the above; not where a released model is monitored
 results.json                written last: its presence means that the study is complete
 
 Nothing here was computed on a patient, other than the model, and the table of an evaluation, through the protocol's
@@ -89,7 +89,8 @@ def keep(run: StudyRun, bundle: Bundle, model: ReleasedModel) -> None:
     write_atomic(run.path / LOG, run.log.read_bytes())
     write_atomic(run.path / REPORT, page(outcome).encode())
     results = (json.dumps(outcome.as_json(), indent=1, ensure_ascii=False) + "\n").encode()
-    write_model_card(results, model, run.path)
+    if bundle.protocol.monitoring is None:  # else its card is that of the study that trained it
+        write_model_card(results, model, run.path)
     write_atomic(run.results, results)
 
 

@@ -112,6 +112,11 @@ def _evaluate(chosen: argparse.Namespace, found: "Monitored", protocol: "StudyPr
 
     if chosen.out is None:
         raise UsageError("expected --out, where to write the evaluation", advice="give a new folder")
+    if found.model.protocol.monitoring is not None:
+        raise UsageError(
+            f"{chosen.run_folder} evaluated a model that another run released",
+            advice=f"give the run of study {found.trained_by[0]}: there are its hospitals, their splits and ledgers",
+        )
     consortium, seed = hospitals_of(
         chosen.run_folder, protocol, sites=chosen.sites, table=chosen.table, site_column=chosen.site_column
     )
@@ -163,9 +168,12 @@ def _say(drift: "Drift") -> None:
 
 
 def _say_budgets(watched: "Watched") -> None:
+    from wardround.simulations.hospitals import UNLIMITED
+
     print("Epsilon of held-out patients over their lifetime, before and after:")
     for one in watched.budgets:
-        print(f"  {one.site}: {one.before:.3f} -> {one.after:.3f}, cap {one.cap:g}, at delta {one.delta:g}")
+        cap = f"cap {one.cap:g}" if one.cap < UNLIMITED else "no cap"
+        print(f"  {one.site}: {one.before:.3f} -> {one.after:.3f}, {cap}, at delta {one.delta:g}")
 
 
 def _print_json(value: Any) -> None:

@@ -73,6 +73,12 @@ class Monitored:
         self.model.save(folder / MODEL)
         self.before.save(folder / CALIBRATION)
 
+    @property
+    def trained_by(self) -> tuple[str, str]:
+        """Name and protocol of the study that trained the model, also where it was evaluated again since."""
+        protocol, since = self.model.protocol, self.model.protocol.monitoring
+        return (since.study, since.protocol) if since else (protocol.study.name, protocol.digest)
+
     def check(self, protocol: StudyProtocol) -> None:
         """Refuse a study that monitors something else.
 
@@ -82,7 +88,7 @@ class Monitored:
         """
         terms, trained = protocol.monitoring, self.model.protocol
         found = {
-            "protocol": trained.digest,
+            "protocol": self.trained_by[1],
             "model": parameters_digest(self.model.parameters),
             "calibration": self.before.digest,
         }
@@ -121,13 +127,15 @@ def monitoring_study(
     price: dict[str, Any] = {"noise_multiplier": 0.0} if "epsilon" in evaluation else {}
     return replace(
         before,
-        study=replace(before.study, name=name, question=f"Does the model of {before.study.name} still hold?"),
+        study=replace(
+            before.study, name=name, question=f"Does the model of {found.trained_by[0]} still hold?"
+        ),
         federation=FederationTerms(rounds=0, quorum=before.federation.quorum),
         fairness=FairnessTerms(),
         evaluation=replace(before.evaluation, **price, **evaluation),
         monitoring=MonitoringTerms(
-            study=before.study.name,
-            protocol=before.digest,
+            study=found.trained_by[0],
+            protocol=found.trained_by[1],
             model=parameters_digest(found.model.parameters),
             calibration=found.before.digest,
             patients=patients,

@@ -236,6 +236,10 @@ class Ledger:
         """The share of patients that each reservation of this pool under a protocol holds out, in any study and run."""
         return self._state.shares(self.pool, protocol_digest)
 
+    def protocols_about(self, model: str) -> frozenset[str]:
+        """The protocols under which something was charged here that started from a model, in either pool."""
+        return self._state.protocols_about(model)
+
     def settled(self, study: str, protocol_digest: str, round_: int, attempt: int) -> str | None:
         """The digest of the bytes that an attempt released; None if none left."""
         account = self._account(study, protocol_digest)

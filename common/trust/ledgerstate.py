@@ -202,6 +202,14 @@ class PoolState:
             if name == (pool, protocol_digest)
         ]
 
+    def protocols_about(self, model: str) -> frozenset[str]:
+        """The protocols under which something was charged that started from a model, in either pool."""
+        return frozenset(
+            str(one.reserved.payload["protocol"])
+            for one in self.accounts
+            if any(spend.payload.get("base_model") == model for spend in one.spends.values())
+        )
+
     def _of_run(self, key: StudyKey, run: str) -> list[Account]:
         """All reservations that were charged for a run; none for entries that name no run."""
         same = (one for one in self.accounts if key_of(one.reserved.payload) == key)

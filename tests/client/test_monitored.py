@@ -115,6 +115,21 @@ def test_a_study_that_would_count_patients_who_trained_is_refused_at_review_and_
     made.approve("south", wrong)  # it never trained the model
 
 
+def test_a_site_that_evaluated_the_model_knows_who_trained_it_whatever_the_protocol_says(
+    tmp_path: Path,
+) -> None:
+    found = Consortium(tmp_path, names=("north", "south"))
+    found.approve("north", STUDY)
+    model = to_bytes(MODEL)
+    fields: dict[str, object] = {"round": 4, "attempt": 1, "base_model": digest(model)}
+    Reception(found.site("north")).answer(found.message("task", STUDY, "north", model, **fields))
+    honest = larger(monitor(released()))
+    assert honest.monitoring is not None
+    lying = replace(honest, monitoring=replace(honest.monitoring, protocol="0" * 64))
+    with found.ledger("north") as ledger, pytest.raises(PolicyRefusal, match="some trained it"):
+        found.office("north").door(ledger).reserve(lying)
+
+
 def test_the_review_says_what_is_evaluated_and_that_nobody_trains(made: Consortium) -> None:
     text = " ".join(page(review(made.site("north"), made.bundle(monitor(released())))).split())
     assert "trains nothing" in text

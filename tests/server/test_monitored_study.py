@@ -10,9 +10,10 @@ from tests.evaluating import evaluated
 from tests.monitoring import monitor, release, watching
 from tests.studies import WIDTH, private_protocol, roster_of, small_federation
 
-from wardround.common.errors import ProtocolError, StorageError, TrustError
+from wardround.common.errors import ProtocolError, StorageError, TrustError, UsageError
 from wardround.common.learning.monitored import FOLDER, Monitored, starting_model
 from wardround.common.trust.studylog import read_log
+from wardround.server.cardfacts import rewrite
 from wardround.server.coordinator import LOG
 from wardround.server.evaluationclaim import evaluation_claim
 from wardround.server.outcome import outcome_of
@@ -74,6 +75,29 @@ def test_a_model_without_an_evaluation_of_its_own_cannot_be_monitored(
         Monitored.load(tmp_path)
 
 
+def test_a_model_that_was_evaluated_again_is_still_that_of_the_study_that_trained_it(
+    found: Monitored,
+) -> None:
+    again = monitor(found)
+    since = replace(
+        found,
+        model=replace(found.model, protocol=again),
+        before=replace(found.before, protocol=again.digest),
+    )
+    third = monitor(since, "third")
+    assert third.monitoring is not None
+    assert (third.monitoring.study, third.monitoring.protocol) == ("small", STUDY.digest)
+    since.check(third)
+
+
+def test_an_evaluation_has_no_model_card_of_its_own(found: Monitored, tmp_path: Path) -> None:
+    replace(found.model, protocol=monitor(found)).save(tmp_path / "model.safetensors")
+    (tmp_path / "results.json").write_text('{"format": "wardround-study-results", "version": 1}')
+    with pytest.raises(UsageError, match="no card of its own") as caught:
+        rewrite(tmp_path)
+    assert "study small" in caught.value.advice
+
+
 def test_the_report_says_what_became_of_the_model(
     first: Federation, found: Monitored, tmp_path: Path
 ) -> None:
@@ -85,6 +109,7 @@ def test_the_report_says_what_became_of_the_model(
     assert claim is not None
     assert claim["drift"]["before"]["digest"] == again.protocol.monitoring.calibration  # type: ignore[union-attr]
     text = page(outcome_of(again.protocol, roster, log, evaluation=claim))
+    assert "Nothing was trained; 2 hospitals" in text
     assert "## Since the model was released" in text
     assert "Performance, by AUC as declared: too few patients to tell" in text
     assert text == page(outcome_of(again.protocol, roster, log, evaluation=claim))

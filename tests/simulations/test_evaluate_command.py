@@ -54,6 +54,7 @@ def test_new_patients_like_the_old_ones_show_no_drift_and_what_it_cost(tmp_path:
     assert said.code == 0, said.err
     assert "Performance, by AUC as declared: no drift seen" in said.out
     assert "would have been noticed in 4 of 5 cases" in said.out
+    assert "no cap, at delta 1e-05" in said.out
     found = json.loads((tmp_path / "again" / "results.json").read_text())
     assert [Budget(**one).site for one in found["budget"]] == ["north", "south", "west"]
     assert all(0 < one["before"] < one["after"] < one["cap"] for one in found["budget"])
@@ -74,6 +75,8 @@ def test_a_model_that_tells_new_patients_apart_no_more_has_drifted_and_the_exit_
     found = json.loads(said.out)["evaluation"]["drift"]
     assert found["primary"]["verdict"] == "drifted"
     assert found["primary"]["high"] < 0
+    said = evaluate(newcomers(tmp_path), tmp_path / "third", run=tmp_path / "again")
+    assert (said.code, "give the run of study small" in said.err) == (2, True)
     compared = command("evaluate", released(), "--compare", tmp_path / "again", "--json")
     assert compared.code == DRIFTED
     assert json.loads(compared.out)["primary"] == found["primary"]
@@ -154,3 +157,30 @@ def test_a_run_that_released_no_table_is_refused_with_the_reason(tmp_path: Path)
     said = evaluate(newcomers(tmp_path), tmp_path / "again", run=folder / "run")
     assert said.code == 3
     assert "without an [evaluation]" in said.err
+
+
+@pytest.mark.usefixtures("quick_disk")
+def test_hospitals_with_folders_of_their_own_pay_from_their_own_ledgers(tmp_path: Path) -> None:
+    table(SIZES).to_csv(tmp_path / "all.csv", index=False)
+    source = ("--table", tmp_path / "all.csv", "--site-column", "hospital", "--out", tmp_path / "sites")
+    assert command("study", "split", *source, "--epsilon-cap", "30").code == 0
+    asked, _ = write(tmp_path / "asked", evaluated(private_study(), epsilon=1.0, groups=()), table(SIZES))
+    said = command("simulate", asked, "--sites", tmp_path / "sites", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    fresh = pd.read_csv(newcomers(tmp_path), dtype=str, keep_default_na=False)
+    for site in SIZES:
+        fresh[fresh["hospital"] == site].to_csv(tmp_path / "sites" / site / "patients.csv", index=False)
+    wrong = evaluate(tmp_path / "new.csv", tmp_path / "again", run=tmp_path / "run")
+    assert (wrong.code, "read real ones" in wrong.err) == (2, True)
+    out = tmp_path / "again"
+    said = command("evaluate", tmp_path / "run", "--sites", tmp_path / "sites", "--out", out, "--json")
+    assert said.code in (0, DRIFTED), said.err
+    budget = {one["site"]: one for one in json.loads(said.out)["budget"]}
+    for site in SIZES:
+        assert budget[site]["before"] == pytest.approx(1.0, abs=1e-3)
+        assert budget[site]["after"] == pytest.approx(1.465, abs=2e-3)
+        spent = json.loads(command("site", "ledger", tmp_path / "sites" / site, "--json").out)
+        assert spent["held_out"]["tolerated"]["spent"] == pytest.approx(budget[site]["after"])
+    judged = command("audit", "bundle", out, "--sites", tmp_path / "sites", "--out", tmp_path / "bundle")
+    assert judged.code == 0, judged.err
+    assert command("audit", "verify", tmp_path / "bundle").code == 0
