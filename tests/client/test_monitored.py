@@ -138,6 +138,18 @@ def test_the_review_says_what_is_evaluated_and_that_nobody_trains(made: Consorti
     assert "gradients" not in text
 
 
+def test_what_leaves_is_one_table_of_the_size_that_the_review_said(made: Consortium) -> None:
+    again = monitor(released())
+    said = {each.kind: each for each in review(made.site("north"), made.bundle(again)).leaving}
+    assert list(said) == ["present", "update", "declined", "finished"]
+    assert [array.shape for array in said["update"].arrays] == [(again.table_cells,)]
+    assert said["update"].times == 2
+    made.approve("north", again)
+    fields: dict[str, object] = {"round": 1, "attempt": 1, "base_model": digest(to_bytes(MODEL))}
+    task = made.message("task", again, "north", to_bytes(MODEL), **fields)
+    assert len(Reception(made.site("north")).answer(task)) <= said["update"].most
+
+
 def test_a_reviewed_study_costs_its_training_patients_nothing(made: Consortium) -> None:
     found = review(made.site("north"), made.bundle(monitor(released())))
     training = [each for each in found.caps if each.pool == "training"]

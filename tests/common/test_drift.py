@@ -18,6 +18,7 @@ from wardround.common.learning.noisytables import NoisedTable
 from wardround.common.learning.parameters import parameters_digest
 from wardround.common.learning.tablebins import score_bins
 from wardround.common.study.evaluation import EvaluationTerms
+from wardround.common.study.outcomes import ClassOutcome
 
 STUDY = evaluated(private_protocol(), epsilon=1.0, groups=())
 MODEL = initial(STUDY, WIDTH)
@@ -116,3 +117,27 @@ def test_the_interval_of_a_change_holds_the_uncertainty_of_both_tables() -> None
     assert reaches[1] > 1.5 * reaches[0]
     assert found.difference - found.low == pytest.approx(math.hypot(*reaches))
     assert found.high - found.difference == pytest.approx(math.hypot(*reaches))
+
+
+def test_of_several_classes_the_declared_one_leads_and_all_are_compared() -> None:
+    classes = ClassOutcome(column="kind", classes=("a", "b", "c"), source="s")
+    asked = EvaluationTerms(epsilon=1.0, measure="auc", subject="b")
+    study = replace(private_protocol(), outcome=classes, evaluation=asked)
+    model = initial(study, WIDTH)
+    model["output.weight"][:] = np.eye(3, WIDTH)
+    rng = np.random.default_rng(0)
+    bins = score_bins(study, asked, model)
+    cells = rng.poisson(200, (3, len(bins[0]), 2)).astype(np.float64)
+
+    def one(table: np.ndarray) -> Calibration:
+        noised = NoisedTable(cells=table, deviation=QUIET)
+        return replace(compared_with, model=parameters_digest(model), table=noised, bins=bins)
+
+    compared_with = table(1, 40)
+    turned = cells.copy()
+    turned[1] = turned[1][:, ::-1]
+    turned[1, :4, 0] += 400
+    found = drift_of(study, model, one(cells), one(turned))
+    assert (found.primary.subject, found.primary.measure, found.primary.verdict) == ("b", "auc", "drifted")
+    assert {row.subject for row in found.changes} == {"a", "b", "c"}
+    assert not any(row.verdict == "drifted" for row in found.changes if row.subject != "b")
