@@ -169,7 +169,6 @@ CASES: Final = (
         study="pancan-msi",
         table=PANCAN,
         site_column="project",
-        leave_one_out="yes",
         reference=Reference(metric="auc"),
     ),
     Case(
