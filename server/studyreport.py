@@ -51,6 +51,8 @@ def _rounds(outcome: StudyOutcome) -> str:
 def _epsilons(outcome: StudyOutcome) -> str:
     if outcome.mechanism == "none":
         return "Mechanism none: epsilon is infinite at every delta."
+    if not outcome.rounds:
+        return "Nothing was trained. What the evaluation cost those who were held out stands below, under its measures."
     most = max(outcome.sites, key=lambda share: share.asked)
     rows = [f"| {name} | {_number(value)} |" for name, value in most.epsilon.items()]
     lines = [

@@ -131,11 +131,17 @@ def _evaluate(chosen: argparse.Namespace, found: "Monitored", protocol: "StudyPr
 
 
 def _compare(chosen: argparse.Namespace, found: "Monitored") -> int:
+    from wardround.common.errors import UsageError
     from wardround.common.learning.drift import drift_of
     from wardround.common.learning.monitored import Monitored
     from wardround.server.evaluationclaim import drift_claim
 
     again = Monitored.load(chosen.compare)
+    if again.model.protocol.monitoring is None:
+        raise UsageError(
+            f"{chosen.compare} trained a model of its own and evaluated no released one again",
+            advice="give the run folder of a study with [monitoring]; `wardround evaluate RUN --table ...` makes one",
+        )
     found.check(again.model.protocol)
     drift = drift_of(again.model.protocol, found.model.parameters, found.before, again.before)
     if chosen.json:
@@ -150,8 +156,10 @@ def _draft(chosen: argparse.Namespace, found: "Monitored", protocol: "StudyProto
     from wardround.common.learning.monitored import FOLDER
     from wardround.simulations.runfolder import RunFolder
 
-    if chosen.draft.exists() and any(chosen.draft.iterdir()):
-        raise UsageError(f"{chosen.draft} is not empty", advice="choose another --draft; nothing was changed")
+    if chosen.draft.exists() and (not chosen.draft.is_dir() or any(chosen.draft.iterdir())):
+        raise UsageError(
+            f"{chosen.draft} is no empty folder", advice="choose another --draft; nothing was changed"
+        )
     found.save(chosen.draft / FOLDER)
     folder = RunFolder(chosen.draft)
     folder.keep_protocol(protocol, chosen.run_folder)

@@ -7,7 +7,7 @@ table's digest.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,8 +20,13 @@ from wardround.common.audit.modelcheck import released_parameters
 from wardround.common.audit.verdicts import Finding, confirmed, not_checkable, refuted
 from wardround.common.errors import TrustError, WardroundError
 from wardround.common.learning.evaluated import TABLE, Evaluated, check_table
+from wardround.common.learning.parameters import parameters_digest
 from wardround.common.privacy.jointnoise import opened_sum
+from wardround.common.study.evaluation import table_shape
 from wardround.common.trust.sealed import read_json
+
+if TYPE_CHECKING:
+    from wardround.common.learning.evaluating import PrivateEvaluation
 
 _ONCE: Final = "the released model was evaluated once, after the last round"
 _TABLE: Final = "the released table is recomputed from what the sites sent"
@@ -120,25 +125,44 @@ def _measures(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Finding:
         if MODEL not in case.evidence.files:
             return not_checkable(_SAYS, why=f"there is no {MODEL}", where=RESULTS)
         again = evaluation_of(case.protocol, released_parameters(case), released)
-    except (WardroundError, KeyError, TypeError, ValueError) as error:
+        name = _other(case, claim, released, again)
+    except (WardroundError, LookupError, TypeError, ValueError, AttributeError) as error:
         return refuted(_SAYS, expected="a table and its measures", found=f"{error}"[:120], where=RESULTS)
-    rows = again.rows
-    for name, what, known in (("rows", "measures", rows), ("bins", "bins", again.bins)):
-        stated = claim.get(name)
-        if not isinstance(stated, list) or len(stated) != len(known) or not all(map(_same, known, stated)):
-            expected = f"{len(known)} {what} of the table"
-            return refuted(_SAYS, expected=expected, found="others", where=RESULTS)
-    verdict = claim.get("judgement", {})
-    if not isinstance(verdict, dict) or verdict.get("verdict") != again.judgement.verdict:
-        return refuted(_SAYS, expected=f"verdict {again.judgement.verdict!r}", found="another", where=RESULTS)
+    if name:
+        return refuted(_SAYS, expected=f"{name} of the table", found="others", where=RESULTS)
     return confirmed(
-        _SAYS, found=f"{len(rows)} measures; the declared one: {again.judgement.verdict}", where=RESULTS
+        _SAYS, found=f"{len(again.rows)} measures; the declared one: {again.judgement.verdict}", where=RESULTS
     )
 
 
+def _other(case: Case, claim: Mapping[str, Any], released: Evaluated, again: "PrivateEvaluation") -> str:
+    """What a claim says otherwise than its table, in words; empty where all of it follows."""
+    for name, what, known in (("rows", "measures", again.rows), ("bins", "bins", again.bins)):
+        stated = claim.get(name)
+        if not isinstance(stated, list) or len(stated) != len(known) or not all(map(_same, known, stated)):
+            return f"{len(known)} {what}"
+    if not _same(again.judgement, claim.get("judgement")):
+        return f"the declared measure, its threshold and the verdict {again.judgement.verdict!r}"
+    table, terms = claim["table"], case.protocol.evaluation
+    beside = {
+        "delta": terms is not None and claim.get("delta") == terms.delta,
+        "model": claim.get("model_digest") == parameters_digest(released_parameters(case)),
+        "digest": table.get("sha256") == released.digest,
+        "shape": terms is not None and table.get("shape") == list(table_shape(terms, case.protocol.outcome)),
+        "hospitals": sorted(table.get("hospitals", [])) == sorted(released.sites),
+        "noise": math.isclose(table.get("deviation", math.nan), again.deviation, rel_tol=_ALIKE),
+    }
+    return next((name for name, holds in beside.items() if not holds), "")
+
+
 def _drift(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Iterator[Finding]:
-    """What became of a model since it was released, compared again; nothing in a study that trains its own."""
-    if (terms := case.protocol.monitoring) is None or MODEL not in case.evidence.files:
+    """What became of a model since it was released, compared again; a study that trains its own says nothing of it."""
+    if (terms := case.protocol.monitoring) is None:
+        if "drift" in claim:
+            yield refuted(_DRIFT, expected="none: the study monitors no model", found="one", where=RESULTS)
+        return
+    if MODEL not in case.evidence.files:
+        yield not_checkable(_DRIFT, why=f"there is no {MODEL}", where=RESULTS)
         return
     from wardround.common.learning.calibrationfile import Calibration
     from wardround.common.learning.calibrationof import calibration_of
@@ -158,13 +182,14 @@ def _drift(case: Case, one: Attempt, claim: Mapping[str, Any]) -> Iterator[Findi
             raise TrustError("other changes than those of the two tables")
         if said["calibration"] != again.calibration:
             raise TrustError("another verdict on calibration")
-    except (WardroundError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (WardroundError, LookupError, TypeError, ValueError, AttributeError) as error:
         yield refuted(
             _DRIFT, expected="the changes between the two tables", found=f"{error}"[:120], where=RESULTS
         )
         return
     words = f"performance: {again.primary.verdict}, calibration: {again.calibration}"
-    yield confirmed(_DRIFT, found=words, where=RESULTS)
+    earlier = f"the earlier table is that of protocol {before.protocol[:16]}, whose own audit speaks to it"
+    yield confirmed(_DRIFT, found=f"{words}; {earlier}", where=RESULTS)
 
 
 def _same(row: object, stated: object) -> bool:

@@ -41,10 +41,20 @@ def check_costs(case: Case, claim: Mapping[str, Any]) -> Iterator[Finding]:
         yield _cost(case, site, stated.get(site, {}), ledgers.get(site))
 
 
-def _cost(case: Case, site: str, stated: Mapping[str, Any], ledger: OwnLedger | None) -> Finding:
+def tables_of(case: Case, site: str, ledger: OwnLedger | None) -> tuple[int, int, int]:
+    """How many tables of a site's held-out patients are known of.
+
+    Returns:
+        Attempts of the log in which it was asked, and the fewest and the most for which it can have been charged: by
+        its ledger, or without one by the protocol.
+    """
     asked = sum(one.sites[site].asked for one in case.evaluations if site in one.sites)
     most = case.protocol.attempts_of(case.protocol.federation.rounds + 1)
-    low, high = (asked, most) if ledger is None else (charges_in(case, ledger, HELD_OUT), asked)
+    return (asked, asked, most) if ledger is None else (asked, charges_in(case, ledger, HELD_OUT), asked)
+
+
+def _cost(case: Case, site: str, stated: Mapping[str, Any], ledger: OwnLedger | None) -> Finding:
+    asked, low, high = tables_of(case, site, ledger)
     least, told, said = (_epsilons(case, tables) for tables in (low, max(low, high), asked))
     shown = "; ".join(f"{value:.4f} against {words}" for words, value in said.items())
     fine = stated.keys() == said.keys() and all(

@@ -102,12 +102,15 @@ def _epsilons(case: Case) -> str:
     except UNREADABLE as error:
         return f"<p>{escape(f'Epsilon cannot be recomputed: {words_of(error)}')}</p>"
     lines = [
-        f'<tr><th scope="row">{escape(row.site)}</th><td class="words">{escape(row.against)}</td>'
+        f'<tr><th scope="row">{escape(row.site)}</th><td class="words">{escape(row.patients)}</td>'
+        f'<td class="words">{escape(row.against)}</td>'
         f"<td>{row.releases}</td><td>{row.added:.3f}</td><td>{row.replaced:.3f}</td>"
         f'<td class="words">{escape(row.beyond)}</td></tr>'
         for row in rows
     ]
-    head = _head(["Hospital", "Against", "Releases", "Epsilon", "Replace one", "Beyond the log"], words=2)
+    head = _head(
+        ["Hospital", "Patients", "Against", "Releases", "Epsilon", "Replace one", "Beyond the log"], words=3
+    )
     caption = f"Epsilon per patient at delta {case.protocol.privacy.delta:g}, recomputed for this page"
     return _scroll("Epsilon by hospital", f"<caption>{escape(caption)}</caption>{head}", lines)
 

@@ -133,7 +133,7 @@ def _study_text(case: "Case") -> Iterator[str]:
         yield f"  {name:<17} {words}"
     yield "Epsilon, recomputed (in brackets: replace one patient)"
     for row in epsilon_rows(case):
-        counted = f"{row.releases} releases, {row.receipts} receipts"
+        counted = f"{row.patients}: {row.releases} releases, {row.receipts} receipts"
         beyond = f"; {row.beyond}" if row.beyond else ""
         yield f"  {row.site:<17} {row.added:8.3f} ({row.replaced:.3f})  {counted}, against {row.against}{beyond}"
     yield "It holds if"

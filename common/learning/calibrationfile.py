@@ -143,8 +143,15 @@ class Calibration:
                 f"{FILE} belongs to model {self.model[:16]}, this file holds model {model[:16]}",
                 advice="one of the two was changed or exchanged; take both from one run",
             )
-        subjects = len(subjects_of(protocol.outcome))
-        if len(self.bins) != subjects or self.table.cells.shape != self._shape(protocol.outcome):
+        self.check_fits(protocol.outcome)
+
+    def check_fits(self, outcome: Outcome) -> None:
+        """Refuse a table of another shape than its bins and the outcome have.
+
+        Raises:
+            TrustError: It is.
+        """
+        if len(self.bins) != len(subjects_of(outcome)) or self.table.cells.shape != self._shape(outcome):
             raise TrustError(f"{FILE} does not fit the outcome of the study: {self.table.cells.shape} cells")
 
     def _shape(self, outcome: Outcome) -> tuple[int, ...]:

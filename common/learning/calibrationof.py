@@ -48,7 +48,7 @@ def calibration_of(
         protocol=protocol.digest,
         model=parameters_digest(model),
         table=NoisedTable(cells=whole.cells[0], deviation=whole.deviation) if survival else whole,
-        bins=_bins(protocol, terms, model),
+        bins=bins_of(protocol, terms, model),
         times=time_bins(protocol.outcome) if isinstance(protocol.outcome, SurvivalOutcome) else None,
         epsilon=epsilon([protocol.event_of(protocol.federation.rounds + 1)], terms.delta),
         delta=terms.delta,
@@ -58,7 +58,8 @@ def calibration_of(
     )
 
 
-def _bins(protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters) -> tuple[Bins, ...]:
+def bins_of(protocol: StudyProtocol, terms: EvaluationTerms, model: Parameters) -> tuple[Bins, ...]:
+    """The bins of the score that a study's calibration will have: as `Calibration.bins`."""
     if not isinstance(protocol.outcome, SurvivalOutcome):
         return score_bins(protocol, terms, model)
     risks = np.array(risk_bins(protocol, terms, protocol.outcome, model).edges)

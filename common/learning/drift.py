@@ -14,7 +14,7 @@ Assumes that patients of both tables are others. Where some are in both, the dif
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,6 +25,7 @@ from scipy.special import ndtri
 from wardround.common.errors import TrustError
 from wardround.common.learning.calibrationfile import Calibration
 from wardround.common.learning.evaluating import overall_estimates
+from wardround.common.learning.histograms import Bins
 from wardround.common.learning.noisytables import Estimate
 from wardround.common.learning.parameters import Parameters
 from wardround.common.study.evaluation import primary_of
@@ -112,9 +113,11 @@ def drift_of(protocol: StudyProtocol, model: Parameters, before: Calibration, af
         after: The table of new patients.
 
     Raises:
-        TrustError: The two are not of one model, or not counted in the same bins.
+        TrustError: The two are not of one model, not counted in the same bins, or not of the outcome's shape.
     """
     _check_alike(before, after)
+    for one in (before, after):
+        one.check_fits(protocol.outcome)
     earlier, later = (overall_estimates(protocol, model, one.table) for one in (before, after))
     leading = _leading(protocol, [subject for subject, _ in later])
     others = [key for key in later if key != leading and key[1] in MATTERS]
@@ -136,11 +139,19 @@ def _check_alike(before: Calibration, after: Calibration) -> None:
             advice="compare with the calibration.json of the run that released this model",
         )
     axes = [[*one.bins, *([] if one.times is None else [one.times])] for one in (before, after)]
-    edges = [[np.array(bins.edges) for bins in each] for each in axes]
-    same = len(edges[0]) == len(edges[1]) and all(map(_alike, *edges))
-    if not same:
+    check_bins(*axes)
+
+
+def check_bins(before: Sequence[Bins], after: Sequence[Bins]) -> None:
+    """Refuse tables whose bins differ.
+
+    Raises:
+        TrustError: They do.
+    """
+    edges = [[np.array(bins.edges) for bins in each] for each in (before, after)]
+    if not (len(edges[0]) == len(edges[1]) and all(map(_alike, *edges))):
         raise TrustError(
-            "the two evaluations were counted in different bins, and cannot be compared",
+            "the two evaluations are counted in different bins, and cannot be compared",
             advice="take evaluation.score_edges of the study that released the model, and its release of wardround",
         )
 

@@ -15,6 +15,8 @@ from typing import Any, Final
 from wardround.common.errors import ProtocolError, StorageError, TrustError
 from wardround.common.learning.calibrationfile import FILE as CALIBRATION
 from wardround.common.learning.calibrationfile import Calibration
+from wardround.common.learning.calibrationof import bins_of
+from wardround.common.learning.drift import check_bins
 from wardround.common.learning.models import initial
 from wardround.common.learning.parameters import Parameters, parameters_digest
 from wardround.common.learning.released import ReleasedModel
@@ -83,11 +85,12 @@ class Monitored:
         """Refuse a study that monitors something else.
 
         Raises:
-            TrustError: The protocol names another model, study or table.
+            TrustError: The protocol names another model, study or table, or counts in other bins.
             ProtocolError: Scores would mean something else than when the model was trained.
         """
         terms, trained = protocol.monitoring, self.model.protocol
         found = {
+            "study": self.trained_by[0],
             "protocol": self.trained_by[1],
             "model": parameters_digest(self.model.parameters),
             "calibration": self.before.digest,
@@ -104,6 +107,8 @@ class Monitored:
                 "would mean something else",
                 advice="leave these sections as they were; `wardround evaluate RUN --draft DIR` copies them",
             )
+        if protocol.evaluation is not None:  # before anybody is charged for a table that cannot be compared
+            check_bins(self.before.bins, bins_of(protocol, protocol.evaluation, self.model.parameters))
 
 
 def monitoring_study(

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.checks import positive
+from wardround.common.errors import UsageError
 
 Numbers = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -29,6 +30,11 @@ Patients = TypeVar("Patients")
 
 REPLICATES: Final = 400
 LAID_OUT: Final = 40
+MOST_PATIENTS: Final = 50_000
+"""Patients that are laid out at most: of a larger table so many are drawn, lest one reply of a hospital that claims
+millions fills the memory of everybody who looks at the sum. How bins differ from an exact evaluation they tell too."""
+MOST_COUNTED: Final = 2.0**48
+"""No table of patients has more in a cell, noise included."""
 FEWEST: Final = 10.0
 STEADY: Final = 3.0
 """A count is believed where it is so many standard deviations of its noise above zero."""
@@ -51,8 +57,10 @@ class NoisedTable:
     deviation: float
 
     def __post_init__(self) -> None:
-        """Refuse a table that nobody noised."""
+        """Refuse a table that nobody noised, and one that counts no patients."""
         positive(deviation=self.deviation)
+        if not (np.abs(self.cells) <= MOST_COUNTED).all():  # NaN fails too
+            raise UsageError(f"a cell of the table is not finite or exceeds {MOST_COUNTED:g}")
 
     def believed(self, part: Numbers) -> bool:
         """Whether the noised sum of some cells shows at least `FEWEST` patients, and is clear of its noise."""
@@ -129,12 +137,14 @@ def estimates(
     share = np.maximum(table.cells, 0.0)
     total = max(1, round(float(table.cells.sum())))
     like = share * (total / share.sum())
-    drawn = rng.multinomial(total, (like / like.sum()).ravel(), replicates).reshape(replicates, *share.shape)
+    chances = (like / like.sum()).ravel()
+    drawn = rng.multinomial(total, chances, replicates).reshape(replicates, *share.shape)
     noise = rng.normal(0.0, table.deviation, drawn.shape)
-    patients = [lay_out(each, rng) for each in drawn[:LAID_OUT]]
-    return {
-        name: _estimate(table, measure, like, drawn, noise, patients) for name, measure in measures.items()
-    }
+    few = drawn[:LAID_OUT]
+    if total > MOST_PATIENTS:
+        few = rng.multinomial(MOST_PATIENTS, chances, len(few)).reshape(few.shape)
+    laid = few, [lay_out(each, rng) for each in few]
+    return {name: _estimate(table, measure, like, drawn, noise, laid) for name, measure in measures.items()}
 
 
 def _estimate(
@@ -143,12 +153,11 @@ def _estimate(
     like: Numbers,
     drawn: Counts,
     noise: Numbers,
-    patients: list[Patients],
+    laid: tuple[Counts, list[Patients]],
 ) -> Estimate:
     value, centre = (float(each) for each in measure.binned(np.stack([table.cells, like])))
-    coarse = np.array([measure.exact(each) for each in patients]) - measure.binned(
-        drawn[: len(patients)].astype(np.float64)
-    )
+    few, patients = laid
+    coarse = np.array([measure.exact(each) for each in patients]) - measure.binned(few.astype(np.float64))
     coarse = coarse[~np.isnan(coarse)]
     if not len(coarse) or math.isnan(value + centre):
         return WITHHELD

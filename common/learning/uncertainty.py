@@ -210,9 +210,8 @@ def kaplan_meier(patients: Courses, at: float) -> float:
     """Survival to a time, by Kaplan and Meier (1958); NaN without patients."""
     if not len(patients.time):
         return math.nan
-    deaths = np.unique(patients.time[patients.event & (patients.time <= at)])
-    present = (patients.time[None, :] >= deaths[:, None]).sum(axis=1)
-    died = ((patients.time[None, :] == deaths[:, None]) & patients.event).sum(axis=1)
+    deaths, died = np.unique(patients.time[patients.event & (patients.time <= at)], return_counts=True)
+    present = len(patients.time) - np.searchsorted(np.sort(patients.time), deaths)
     return float(np.prod(1 - died / present))
 
 

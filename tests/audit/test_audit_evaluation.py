@@ -9,6 +9,9 @@ from tests.auditing import NAMES, Record, base_install, finished, judged, refute
 from tests.evaluating import evaluated
 from tests.studies import joint_protocol, private_protocol
 
+from wardround.common.audit.claim import epsilon_rows, promised
+from wardround.common.audit.verify import verify
+
 SITE = evaluated(private_protocol(), epsilon=1.0)
 JOINT = evaluated(joint_protocol(), epsilon=1.0)
 EXTERNAL = evaluated(private_protocol(), epsilon=1.0, external_sites=("west",))
@@ -17,6 +20,7 @@ TABLE = "the released table is recomputed from what the sites sent"
 COST = "the stated epsilon of the evaluation is that of its tables"
 TERMS = "what was executed is what the protocol says: mechanism, noise, rate and steps"
 SAYS = "the published measures follow from the released table"
+DRIFT = "what is said of drift follows from the released table and the earlier one that the protocol names"
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,45 @@ def test_nicer_measures_a_nicer_verdict_and_a_lower_epsilon_are_refuted(made: Re
     gone = {**results(made), "evaluation": None}
     silent = made.with_file("results.json", json.dumps(gone).encode())
     assert SAYS in refuted(silent.hand_over(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("judgement", {"threshold": 0.4}),
+        ("judgement", {"measure": "brier"}),
+        ("judgement", {"direction": "at-most"}),
+        ("table", {"deviation": 0.1}),
+        ("table", {"hospitals": ["north", "south"]}),
+        ("table", {"shape": [48]}),
+        ("table", {"sha256": "0" * 64}),
+        ("", {"delta": 1e-9}),
+        ("", {"model_digest": "0" * 64}),
+    ],
+    ids=str,
+)
+def test_what_stands_beside_the_measures_is_checked_too(
+    made: Record, tmp_path: Path, part: str, said: dict[str, object]
+) -> None:
+    """A threshold that was met is worth nothing if it was chosen afterwards, nor is an epsilon at a smaller delta."""
+    claim = results(made)["evaluation"]
+    assert isinstance(claim, dict)
+    changes = {part: {**claim[part], **said}} if part else said
+    assert SAYS in refuted(with_claim(made, **changes).hand_over(tmp_path / "bundle"))
+
+
+def test_a_study_that_trained_its_model_says_nothing_of_drift(made: Record, tmp_path: Path) -> None:
+    assert DRIFT in refuted(with_claim(made, drift={"calibration": "steady"}).hand_over(tmp_path / "bundle"))
+
+
+def test_what_the_evaluation_costs_stands_beside_what_training_costs(made: Record, tmp_path: Path) -> None:
+    case, _ = verify((made.hand_over(tmp_path / "bundle"),))
+    assert case is not None
+    found = {(row.site, row.patients): row for row in epsilon_rows(case)}
+    assert found.keys() == {(site, patients) for site in NAMES for patients in ("training", "held out")}
+    assert found["north", "held out"].added == pytest.approx(1.0, abs=1e-3)
+    assert (found["north", "held out"].releases, found["north", "held out"].receipts) == (1, 1)
+    assert "48 cells" in dict(promised(case.protocol))["evaluation"]
 
 
 def test_an_auditor_without_torch_finds_the_same_bins_and_measures(made: Record, tmp_path: Path) -> None:

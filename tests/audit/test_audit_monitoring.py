@@ -10,6 +10,10 @@ from tests.evaluating import evaluated
 from tests.monitoring import monitor, release, watching
 from tests.studies import private_protocol, small_federation
 
+from wardround.common.audit.claim import epsilon_rows, promised
+from wardround.common.audit.page import render
+from wardround.common.audit.verify import verify
+
 DRIFT = "what is said of drift follows from the released table and the earlier one that the protocol names"
 MODEL = "the model that was evaluated is the released one that the protocol names"
 ONCE = "the released model was evaluated once, after the last round"
@@ -65,3 +69,21 @@ def test_another_earlier_table_than_the_one_that_the_sites_approved_is_refuted(
 def test_another_model_in_the_log_is_refuted(made: Record, tmp_path: Path) -> None:
     changed = made.with_line(made.at("evaluation"), base_model="0" * 64)
     assert {MODEL, ONCE} <= refuted(changed.hand_over(tmp_path / "bundle")).keys()
+
+
+def test_without_the_model_nothing_is_confirmed_of_drift(made: Record, tmp_path: Path) -> None:
+    folder = made.with_file("model.safetensors", None).hand_over(tmp_path / "bundle")
+    assert {one.verdict for one in judged(folder) if one.claim == DRIFT} == {"not checkable"}
+
+
+def test_the_price_of_a_study_that_trains_nothing_is_that_of_its_tables(made: Record, tmp_path: Path) -> None:
+    case, findings = verify((made.hand_over(tmp_path / "bundle"),))
+    assert case is not None
+    rows = epsilon_rows(case)
+    assert {(row.site, row.patients) for row in rows} == {(site, "held out") for site in NAMES}
+    assert all(row.added == pytest.approx(1.0, abs=1e-3) for row in rows)
+    said = dict(promised(case.protocol))
+    assert "table of its held-out patients" in said["mechanism"]
+    assert "releases" not in said
+    text = render(case, findings, {"sources": "", "keys": "", "date": "", "version": ""})
+    assert "held out" in text

@@ -107,6 +107,14 @@ def test_tables_of_two_models_or_of_other_bins_are_not_compared() -> None:
         compared(replace(after, bins=(replace(BINS, edges=(0.03, *BINS.edges[1:])),)))
 
 
+@pytest.mark.parametrize("shape", [(16,), (8, 2), (1, 8, 2, 1), (1, 8, 3), (2, 8, 2)], ids=str)
+def test_a_table_of_another_shape_is_not_compared_whatever_its_digest(shape: tuple[int, ...]) -> None:
+    """The coordinator chose the earlier table, and may have written anything into it."""
+    odd = replace(table(2, 400), table=NoisedTable(cells=np.full(shape, 30.0), deviation=QUIET))
+    with pytest.raises(TrustError, match="does not fit the outcome"):
+        drift_of(STUDY, MODEL, odd, table(2, 400))
+
+
 def test_the_interval_of_a_change_holds_the_uncertainty_of_both_tables() -> None:
     one, two = table(1, 4000), table(2, 1000)
     found = drift_of(STUDY, MODEL, one, two).primary

@@ -10,8 +10,8 @@ import pytest
 from tests.imagined import BINS, RISKS, TIMES, courses, forecasts
 
 from wardround.common.errors import UsageError
-from wardround.common.learning.histograms import binary_table, survival_table
-from wardround.common.learning.noisytables import WITHHELD, Estimate, NoisedTable
+from wardround.common.learning.histograms import Forecasts, binary_table, survival_table
+from wardround.common.learning.noisytables import MOST_PATIENTS, WITHHELD, Estimate, NoisedTable, estimates
 from wardround.common.learning.tablebins import spread_bins
 from wardround.common.learning.tableevaluation import (
     course_measures,
@@ -19,6 +19,7 @@ from wardround.common.learning.tableevaluation import (
     evaluate_forecasts,
     forecast_measures,
 )
+from wardround.common.learning.tablestatistics import scattered
 from wardround.common.privacy.plan import PlanTerms
 from wardround.simulations.plan_evaluation import cell_deviation
 
@@ -44,6 +45,30 @@ def deviation(epsilon: float, mechanism: str, cells: int) -> float:
 
 def noised(exact: np.ndarray, deviation: float, rng: np.random.Generator) -> NoisedTable:
     return NoisedTable(cells=exact + rng.normal(0, deviation, exact.shape), deviation=deviation)
+
+
+def test_a_hospital_that_claims_millions_takes_nobodys_memory_and_its_table_says_the_same() -> None:
+    """One reply may hold 2^24 in each cell: laid out patient by patient that is many gigabytes."""
+    laid: list[int] = []
+
+    def lay_out(table: np.ndarray, rng: np.random.Generator) -> Forecasts:
+        laid.append(int(table.sum()))
+        return scattered(table, rng, bins=SCORES)
+
+    cells = np.linspace([3.0, 1.0], [1.0, 3.0], len(SCORES))
+    found = {}
+    for patients in (1e4, 4.0 * MOST_PATIENTS):
+        table = NoisedTable(cells=cells * patients / cells.sum(), deviation=10.0)
+        auc = {"auc": forecast_measures(SCORES, 10.0)["auc"]}
+        found[patients] = estimates(table, auc, lay_out, rng=np.random.default_rng(SEEDED))["auc"].value
+    assert max(laid) == MOST_PATIENTS
+    assert found[1e4] == pytest.approx(found[4.0 * MOST_PATIENTS], abs=0.02)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_what_counts_no_patients_is_no_table(value: float) -> None:
+    with pytest.raises(UsageError, match="not finite or exceeds"):
+        NoisedTable(cells=np.array([1.0, value]), deviation=1.0)
 
 
 @pytest.mark.parametrize(

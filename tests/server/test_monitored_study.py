@@ -59,6 +59,21 @@ def test_another_model_or_another_table_is_not_published(found: Monitored, tmp_p
         made.publish(asked)
 
 
+def test_a_study_that_says_another_one_trained_the_model_is_not_published(found: Monitored) -> None:
+    asked = monitor(found)
+    assert asked.monitoring is not None
+    renamed = replace(asked, monitoring=replace(asked.monitoring, study="a-larger-one"))
+    with pytest.raises(TrustError, match="does not name this study"):
+        found.check(renamed)
+
+
+def test_other_bins_are_refused_before_anybody_is_charged(found: Monitored, tmp_path: Path) -> None:
+    made = Consortium(tmp_path, names=("north", "south"))
+    found.save(made.root / FOLDER)
+    with pytest.raises(TrustError, match="different bins"):
+        made.publish(monitor(found, score_edges=(0.2, 0.4)))
+
+
 def test_scores_must_mean_what_they_meant(found: Monitored) -> None:
     asked = monitor(found)
     first, *rest = asked.features
@@ -110,6 +125,8 @@ def test_the_report_says_what_became_of_the_model(
     assert claim["drift"]["before"]["digest"] == again.protocol.monitoring.calibration  # type: ignore[union-attr]
     text = page(outcome_of(again.protocol, roster, log, evaluation=claim))
     assert "Nothing was trained; 2 hospitals" in text
+    assert "0 releases" not in text
+    assert "What the evaluation cost those who were held out stands below" in text
     assert "## Since the model was released" in text
     assert "Performance, by AUC as declared: too few patients to tell" in text
     assert text == page(outcome_of(again.protocol, roster, log, evaluation=claim))

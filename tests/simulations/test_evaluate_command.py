@@ -148,6 +148,13 @@ def test_a_draft_can_be_read_and_names_what_it_is_about(tmp_path: Path) -> None:
     assert drafted.features == first.features
     assert (tmp_path / "draft" / "monitored" / "model.safetensors").exists()
     assert command("evaluate", released(), "--draft", tmp_path / "draft").code == 2
+    said = command("evaluate", released(), "--draft", tmp_path / "draft" / "study.toml")
+    assert (said.code, "is no empty folder" in said.err) == (2, True)
+
+
+def test_a_run_that_trained_its_own_model_is_not_compared() -> None:
+    said = command("evaluate", released(), "--compare", released())
+    assert (said.code, "evaluated no released one again" in said.err) == (2, True)
 
 
 def test_a_run_that_released_no_table_is_refused_with_the_reason(tmp_path: Path) -> None:
