@@ -34,3 +34,18 @@ def check_untrained(protocol: StudyProtocol, site: str, ledger: Ledger) -> None:
             advice=f"ask for cohort.test_fraction = {apart:g} or less; only a site that did not train the model may be "
             "one of evaluation.external_sites",
         )
+
+
+def unknown_training(protocol: StudyProtocol, ledger: Ledger) -> list[str]:
+    """What a person should ask where this site's ledger knows nothing of the study that is said to have trained.
+
+    Which study trained the model is the coordinator's word. At a hospital that took part in it and finds this, another
+    study was named, and patients who trained would be counted.
+    """
+    terms = protocol.monitoring
+    if terms is None or ledger.shares(terms.protocol):
+        return []
+    return [
+        f"the ledger here holds no training under the protocol that is said to have made this model, of study "
+        f"{terms.study}: if this hospital took part in training it, do not approve, and ask the coordinator"
+    ]

@@ -17,7 +17,7 @@ from wardround.client.differences import Change, differences, roster_differences
 from wardround.client.findings import CheckReport, summary
 from wardround.client.joining import Pinned, known_roster
 from wardround.client.leaving import Leaving, leaving
-from wardround.client.monitored import check_untrained
+from wardround.client.monitored import check_untrained, unknown_training
 from wardround.client.office import Office
 from wardround.client.peers import approved_peers
 from wardround.client.release import POOLS
@@ -114,7 +114,7 @@ def review(site: Path, data: bytes) -> Review:
     before = last_approved(site, bundle.protocol.study.name)
     refusals = _refusals(office, pinned, bundle)
     findings = _findings(office, bundle, refusals)
-    status, caps, counts_trained = _account(office, bundle.protocol)
+    status, caps, counts_trained, unknown = _account(office, bundle.protocol)
     refusals += counts_trained + _over(caps, office, bundle.protocol)
     if status == "finished":
         refusals.append(
@@ -144,7 +144,7 @@ def review(site: Path, data: bytes) -> Review:
         findings=findings,
         minimum=office.policy.minimum_patients(bundle.protocol),
         refusals=tuple(refusals),
-        warnings=tuple(_warnings(bundle, before, members, least)),
+        warnings=(*_warnings(bundle, before, members, least), *unknown),
     )
 
 
@@ -181,20 +181,20 @@ def _findings(office: Office, bundle: Bundle, refusals: list[WardroundError]) ->
 
 def _account(
     office: Office, protocol: StudyProtocol
-) -> tuple[Status, tuple[CapLeft, ...], list[WardroundError]]:
-    """Where this protocol stands at this site, what it leaves of the caps, and whom it must not count."""
+) -> tuple[Status, tuple[CapLeft, ...], list[WardroundError], list[str]]:
+    """Where this protocol stands at this site, what it leaves of the caps, whom it must not count, what to ask."""
     key, site = (protocol.study.name, protocol.digest), office.policy.site
     approval = read_approval(office.folder, protocol.digest, office.key.public)
     with office.ledger() as ledger:
         finished = main_account(protocol, site, ledger).has_finished(*key)
         asked = [part for part in parts(protocol, site) if not part.account(ledger).has_open(*key)]
         caps = caps_left(office.policy, ledger.charges(), asked=asked)
-        refused = _counting(protocol, site, ledger)
+        refused, unknown = _counting(protocol, site, ledger), unknown_training(protocol, ledger)
     if approval is not None and approval.state == "revoked":
-        return "revoked", caps, refused
+        return "revoked", caps, refused, unknown
     if finished:
-        return "finished", caps, refused
-    return ("new" if approval is None else "approved"), caps, refused
+        return "finished", caps, refused, unknown
+    return ("new" if approval is None else "approved"), caps, refused, unknown
 
 
 def _counting(protocol: StudyProtocol, site: str, ledger: Ledger) -> list[WardroundError]:

@@ -14,6 +14,7 @@ from tests.monitoring import monitor
 from wardround.client import frozen
 from wardround.client.account import read_account
 from wardround.client.approving import approve
+from wardround.client.monitored import unknown_training
 from wardround.client.reception import Reception
 from wardround.client.refusals import REFUSALS
 from wardround.client.review import review
@@ -128,6 +129,18 @@ def test_a_site_that_evaluated_the_model_knows_who_trained_it_whatever_the_proto
     lying = replace(honest, monitoring=replace(honest.monitoring, protocol="0" * 64))
     with found.ledger("north") as ledger, pytest.raises(PolicyRefusal, match="some trained it"):
         found.office("north").door(ledger).reserve(lying)
+
+
+def test_a_hospital_that_trained_under_another_protocol_than_is_said_is_told_to_ask(made: Consortium) -> None:
+    honest = monitor(released())
+    assert honest.monitoring is not None
+    lying = replace(honest, monitoring=replace(honest.monitoring, protocol="0" * 64))
+    words = "the ledger here holds no training under the protocol that is said to have made this model"
+    for site, warned in (("north", 0), ("south", 1)):
+        warnings = review(made.site(site), made.bundle(honest)).warnings
+        assert sum(words in one for one in warnings) == warned
+    with made.ledger("north") as ledger:  # an honest coordinator publishes no such study
+        assert unknown_training(lying, ledger)
 
 
 def test_the_review_says_what_is_evaluated_and_that_nobody_trains(made: Consortium) -> None:
