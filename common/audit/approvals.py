@@ -19,6 +19,7 @@ from wardround.common.audit.verdicts import Finding, attested, confirmed, not_ch
 from wardround.common.audit.words import shown
 from wardround.common.errors import WardroundError
 from wardround.common.study.parts import Part, disagreement, parts
+from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.approved import ApprovedTerms, read_approved
 from wardround.common.trust.ledgernames import HELD_OUT
 
@@ -147,17 +148,24 @@ def _by(approvals: list[Approval]) -> str:
 
 
 def _terms(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
-    protocol, plan = case.protocol, case.protocol.federation
-    most = plan.rounds * plan.attempts
+    protocol = case.protocol
     wrong = [one for one in approvals if disagreement(case.protocol, one.terms)]
     for one in wrong:
         said = one.terms
         found = f"protocol {said.protocol[:16]}, {shown(said.event)}, {said.releases} releases, delta {said.delta:g}"
-        expected = f"protocol {protocol.digest[:16]}, {shown(protocol.event())}, {most} releases"
+        expected = f"protocol {protocol.digest[:16]}, {_stated(protocol, one.site)}"
         yield refuted(_TERMS, expected=expected, found=found, where=one.where)
-    if len(wrong) < len(approvals):
-        found = f"{shown(protocol.event())}, {most} releases, delta {protocol.privacy.delta:g}"
-        yield confirmed(_TERMS, found=f"{len(approvals) - len(wrong)} approvals: {found}")
+    if fine := [one for one in approvals if one not in wrong]:
+        found = "; ".join(dict.fromkeys(_stated(protocol, one.site) for one in fine))
+        yield confirmed(_TERMS, found=f"{len(fine)} approvals: {found}")
+
+
+def _stated(protocol: StudyProtocol, site: str) -> str:
+    """What a study asks of a site's patients: of those who train first, if any do."""
+    return ", and ".join(
+        f"{shown(part.event)}, {part.releases} releases, delta {part.delta:g}, {part.pool}"
+        for part in parts(protocol, site)
+    )
 
 
 def _one(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
@@ -180,7 +188,7 @@ def _one(case: Case, approvals: list[Approval]) -> Iterator[Finding]:
 
 def _charged_at_or_before(case: Case, one: Approval) -> int | None:
     """An entry that a later receipt names, although the approval names it or a newer one; None as it should be."""
-    words = (attempt.sites.get(one.site) for attempt in case.attempts if attempt.line > one.line)
+    words = (attempt.sites.get(one.site) for attempt in case.releases if attempt.line > one.line)
     seqs = (word.ledger[0] for word in words if word is not None and word.ledger is not None)
     return next((seq for seq in seqs if seq <= one.terms.ledger[0]), None)
 

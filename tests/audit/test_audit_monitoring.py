@@ -17,6 +17,8 @@ from wardround.common.audit.verify import verify
 DRIFT = "what is said of drift follows from the released table and the earlier one that the protocol names"
 MODEL = "the model that was evaluated is the released one that the protocol names"
 ONCE = "the released model was evaluated once, after the last round"
+RESERVED_FIRST = "a site's approvals agree about its ledger, and its charges came after what it reserved"
+TERMS = "each site approved the terms that the protocol states"
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,11 @@ def test_the_price_of_a_study_that_trains_nothing_is_that_of_its_tables(made: Re
     assert "releases" not in said
     text = render(case, findings, {"sources": "", "keys": "", "date": "", "version": ""})
     assert "held out" in text
+
+
+def test_a_table_that_was_charged_before_it_was_reserved_is_refuted(made: Record, tmp_path: Path) -> None:
+    changed = made.with_word(made.at("evaluation"), "north", ledger_seq=0)
+    assert RESERVED_FIRST in refuted(changed.hand_over(tmp_path / "bundle"))
+    (terms,) = (one.found for one in judged(made.hand_over(tmp_path / "honest")) if one.claim == TERMS)
+    assert "2 releases, delta 1e-05, held-out" in terms
+    assert "training" not in terms
