@@ -27,8 +27,9 @@ from wardround.server.cardfacts import MODEL, RESULTS
 from wardround.server.coordinator import LOG
 from wardround.server.evaluationclaim import evaluation_claim
 from wardround.server.outcome import outcome_of
-from wardround.server.running import FEDERATION, RUN, published
+from wardround.server.running import published
 from wardround.server.serverfile import ServerFile
+from wardround.server.studyrun import FEDERATION, RUN
 
 _ROSTER: Final = "roster.json"
 

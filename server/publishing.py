@@ -24,8 +24,10 @@ from wardround.common.study.protocol import StudyProtocol
 from wardround.common.study.reader import loads
 from wardround.common.trust.identity import PublicKey
 from wardround.common.trust.rosterfile import open_roster
+from wardround.server.coordinator import LOG
 from wardround.server.enrolment import signed_roster
 from wardround.server.serverfile import ServerFile
+from wardround.server.studyrun import FEDERATION, RUN, StudyRun
 
 
 def publish(folder: Path, study: Path) -> Path:
@@ -42,7 +44,7 @@ def publish(folder: Path, study: Path) -> Path:
 
     Raises:
         ProtocolError: The protocol or its loadings are not acceptable, or name sites that are not enrolled.
-        StudyError: Fewer hospitals are enrolled than the study needs.
+        StudyError: Fewer hospitals are enrolled than the study needs; or another study of this name is finished here.
         StorageError: Something could not be written; what was published before stays.
     """
     server = ServerFile.load(folder)
@@ -108,5 +110,7 @@ def _next_revision(path: Path, protocol: StudyProtocol, roster: bytes, key: Publ
             f"the bundle {path} that was published before cannot be read: {error}",
             advice="restore it from a copy, so that revisions go on; or move it away, and say so to the hospitals",
         ) from None
-    same = before.protocol.digest == protocol.digest and before.roster_file == roster
-    return before.revision if same else before.revision + 1
+    same = before.protocol.digest == protocol.digest
+    if not same:  # hospitals would set budget aside for a study that cannot start
+        StudyRun(path=path.parent / RUN, log=path.parent / FEDERATION / LOG).check_unfinished()
+    return before.revision if same and before.roster_file == roster else before.revision + 1

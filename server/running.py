@@ -28,13 +28,11 @@ from wardround.common.trust.identity import Roster
 from wardround.server.coordinator import LOG, Coordinator
 from wardround.server.enrolment import current_roster, published_lists
 from wardround.server.serverfile import ServerFile
-from wardround.server.studyrun import StudyRun, keep
+from wardround.server.studyrun import FEDERATION, RUN, StudyRun, keep
 from wardround.server.waiting import Waiting
 from wardround.server.watching import Watch
 
 LOCK: Final = "start.lock"
-FEDERATION: Final = "federation"
-RUN: Final = "run"
 DEPLOYED: Final = Waiting(sites=120.0, quorum=math.inf, pause=0.1, doubt=5.0)
 """Hospitals are waited for without limit; after two minutes a quorum begins. After 5 s a silent one is called."""
 

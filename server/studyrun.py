@@ -34,6 +34,8 @@ from wardround.server.evaluationclaim import evaluation_claim
 from wardround.server.outcome import outcome_of
 from wardround.server.studyreport import page
 
+FEDERATION: Final = "federation"
+RUN: Final = "run"
 REPORT: Final = "report.md"
 
 

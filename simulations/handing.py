@@ -21,7 +21,7 @@ from wardround.common.trust.studylog import read_own_log
 from wardround.server.cardfacts import MODEL
 from wardround.server.coordinator import LOG
 from wardround.server.handing import record
-from wardround.server.running import FEDERATION
+from wardround.server.studyrun import FEDERATION
 from wardround.simulations.federation import coordinator_key
 from wardround.simulations.hospitals import open_ledger
 from wardround.simulations.runfolder import open_run

@@ -17,9 +17,9 @@ from wardround.server.app import server_app
 from wardround.server.archive import Archiving
 from wardround.server.coordinator import LOG, Coordinator
 from wardround.server.enrolment import published_lists
-from wardround.server.running import FEDERATION, RUN, published
+from wardround.server.running import published
 from wardround.server.serverfile import ServerFile
-from wardround.server.studyrun import StudyRun, keep
+from wardround.server.studyrun import FEDERATION, RUN, StudyRun, keep
 from wardround.simulations.federation import WAITING
 from wardround.simulations.grid import InlineGrid
 

@@ -42,6 +42,20 @@ def test_a_revision_counts_changes_of_protocol_and_roster_only(made: Consortium)
     assert revision(made, asked(rounds=4)) == 3
 
 
+def test_another_study_under_the_name_of_a_finished_one_is_refused_before_hospitals_see_it(
+    made: Consortium,
+) -> None:
+    """A second evaluation of a released model would be drafted under the name of the first."""
+    run = made.publish(asked()).parent / "run"
+    run.mkdir()
+    (run / "results.json").write_text("{}")
+    assert revision(made, asked()) == 1
+    with pytest.raises(StudyError, match="is finished") as caught:
+        made.publish(asked(rounds=4))
+    assert "another name" in caught.value.advice
+    assert load(run.with_name("study.toml")) == asked()
+
+
 def test_loadings_travel_with_the_study(made: Consortium) -> None:
     base = asked()
     terms = replace(base.inputs, loadings="sub/l.csv", loadings_sha256=digest(LOADINGS), source="public")
