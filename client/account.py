@@ -15,7 +15,7 @@ from wardround.common.privacy.accounting import Against, epsilon
 from wardround.common.trust.identity import SigningKey
 from wardround.common.trust.ledger import LEDGER, Ledger, read_ledger
 from wardround.common.trust.ledgerline import Entry
-from wardround.common.trust.ledgernames import pool_of
+from wardround.common.trust.ledgernames import Pool, pool_of
 
 ACCOUNTS: Final[tuple[Against, ...]] = get_args(Against)
 
@@ -26,13 +26,17 @@ class StudySpent:
 
     Attributes:
         name: The study.
-        releases: Attempts that stay charged, whether or not their update arrived.
+        releases: Attempts that stay charged to those who train, whether or not their update arrived.
         epsilon: What they cost on their own, at the pool's delta; infinite without a mechanism. By account.
+        tables: Attempts of its evaluation, charged to those held out.
+        tables_epsilon: What these cost on their own.
     """
 
     name: str
     releases: int
     epsilon: Mapping[Against, float]
+    tables: int
+    tables_epsilon: Mapping[Against, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,9 @@ class PoolAccount:
                     "releases": study.releases,
                     "epsilon": or_null(study.epsilon["tolerated"]),
                     "epsilon_everyone_else": or_null(study.epsilon["everyone-else"]),
+                    "tables": study.tables,
+                    "tables_epsilon": or_null(study.tables_epsilon["tolerated"]),
+                    "tables_epsilon_everyone_else": or_null(study.tables_epsilon["everyone-else"]),
                 }
                 for study in self.studies
             ],
@@ -140,11 +147,12 @@ def _accounts(caps: Mapping[Against, float], ledger: Ledger, delta: float) -> Ma
 
 
 def _study(ledger: Ledger, entries: tuple[Entry, ...], name: str, delta: float) -> StudySpent:
-    kinds = [
-        entry.kind
-        for entry in entries
-        if entry.payload.get("study") == name and pool_of(entry.payload) == "training"
-    ]
-    releases = kinds.count("spend") - kinds.count("return")
-    costs = {against: epsilon(ledger.spent(name), delta, against=against) for against in ACCOUNTS}
-    return StudySpent(name=name, releases=releases, epsilon=costs)
+    kinds = [(pool_of(entry.payload), entry.kind) for entry in entries if entry.payload.get("study") == name]
+    training, held_out = (
+        kinds.count((pool, "spend")) - kinds.count((pool, "return")) for pool in get_args(Pool)
+    )
+    costs, tables = (
+        {against: epsilon(account.spent(name), delta, against=against) for against in ACCOUNTS}
+        for account in (ledger, ledger.held_out)
+    )
+    return StudySpent(name=name, releases=training, epsilon=costs, tables=held_out, tables_epsilon=tables)

@@ -96,9 +96,14 @@ def _studies(account: PoolAccount, *, both: bool) -> Table:
     table = Table("study", "releases", "epsilon on its own", box=None, pad_edge=False)
     if both:
         table.add_column("if all others collude")
+    if account.held_out:
+        table.add_column("of those held out")
     for study in account.studies:
         costs = [_words(study.epsilon["tolerated"]), _words(study.epsilon["everyone-else"])]
-        table.add_row(Text(study.name), str(study.releases), *costs[: 1 + both])
+        shown = costs[: 1 + both]
+        if account.held_out:
+            shown.append(_words(study.tables_epsilon["tolerated"]))
+        table.add_row(Text(study.name), str(study.releases), *shown)
     return table
 
 

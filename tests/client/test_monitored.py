@@ -11,6 +11,7 @@ from tests.consortia import Consortium, asked
 from tests.evaluating import evaluated
 from tests.monitoring import monitor
 
+from wardround.cli import main
 from wardround.client import frozen
 from wardround.client.account import read_account
 from wardround.client.approving import approve
@@ -32,6 +33,7 @@ from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.protocol import StudyProtocol
 from wardround.common.trust.envelope import Envelope, open_envelope
 
+Capture = pytest.CaptureFixture[str]
 WIDTH = 11
 STUDY = evaluated(asked("judged"), epsilon=1.0)
 MODEL = initial(STUDY, WIDTH)
@@ -168,3 +170,17 @@ def test_a_reviewed_study_costs_its_training_patients_nothing(made: Consortium) 
     training = [each for each in found.caps if each.pool == "training"]
     assert training
     assert all(each.after == each.before for each in training)
+
+
+def test_the_ledger_says_of_each_study_what_those_held_out_lost(made: Consortium, capsys: Capture) -> None:
+    again = monitor(released())
+    made.approve("north", again)
+    answered(made, again, to_bytes(MODEL))
+    found = {study.name: study for study in read_account(made.office("north").policy).studies}
+    assert (found["again"].releases, found["again"].tables) == (0, 1)
+    assert (found["judged"].releases, found["judged"].tables) == (3, 0)
+    assert found["again"].tables_epsilon["tolerated"] == pytest.approx(1.0, abs=1e-3)
+    assert main(["site", "ledger", str(made.site("north"))]) == 0
+    out = capsys.readouterr().out
+    assert "of those held out" in out
+    assert "0.9999" in out or "1.0000" in out
