@@ -55,11 +55,11 @@ def test_a_site_is_restarted_within_seconds_after_a_power_cut(running_ward: Ward
 
 @pytest.mark.failure("site slow by a minute", "waited for; no void attempt; uninterrupted model")
 def test_a_site_is_slow_by_a_minute(running_ward: Ward) -> None:
-    name = running_ward.agree(asked("slow", rounds=2, local_steps=4000))
+    name = running_ward.agree(asked("slow", rounds=2, local_steps=8000))
     process = running_ward.start(name, limit=600)
     running_ward.at_round(name, 1)
     began = time.monotonic()
-    hold_back(child_of(running_ward.pid("north", "executor")), MINUTE)
+    hold_back(child_of(running_ward.pid("north", "executor")), MINUTE, run=0.01)
     assert time.monotonic() - began >= MINUTE
     ends_as_uninterrupted(running_ward, name, process, rounds=2)
     assert "does not count" not in running_ward.said(f"start-{name}")
