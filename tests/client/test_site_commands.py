@@ -173,7 +173,15 @@ def test_the_ledger_says_what_was_spent_reserved_and_is_left(
     account = json.loads(capsys.readouterr().out)
     spent = epsilon([event] * 2, 1e-5)
     assert account["studies"] == [
-        {"name": "first", "releases": 2, "epsilon": spent, "epsilon_everyone_else": spent}
+        {
+            "name": "first",
+            "releases": 2,
+            "epsilon": spent,
+            "epsilon_everyone_else": spent,
+            "tables": 0,
+            "tables_epsilon": 0.0,
+            "tables_epsilon_everyone_else": 0.0,
+        }
     ]
     assert account["spent"] == epsilon([event] * 2, 1e-5)
     assert account["exposure"] == epsilon([event] * 9, 1e-5)
