@@ -34,7 +34,7 @@ from wardround.simulations.conformanceexam import Examination
 from wardround.simulations.conformancepatients import tables
 from wardround.simulations.conformancesite import Grounds
 from wardround.simulations.conformancestats import ALPHA, MOST_CHECKS, Check
-from wardround.simulations.conformancestudies import STUDIES
+from wardround.simulations.conformancestudies import CALMED, STUDIES
 from wardround.simulations.run import Step
 
 CONDUCT: Final = "conduct"
@@ -86,7 +86,7 @@ def conform(studies: Sequence[str] = NAMES, *, step: Step = lambda *_: None) -> 
     """Run the studies on this installation.
 
     Args:
-        studies: Some of `NAMES`; `conduct` looks at the replies of the others.
+        studies: Some of `NAMES`; `conduct` looks at the replies of the others, and asks for some of `clipping` again.
         step: Told as work proceeds.
 
     Raises:
@@ -96,7 +96,8 @@ def conform(studies: Sequence[str] = NAMES, *, step: Step = lambda *_: None) -> 
         raise UsageError(f"no study {unknown[0]!r}", advice=f"studies: {', '.join(NAMES)}")
     begun = time.monotonic()
     checks: list[Check] = []
-    chosen = [name for name in NAMES if name in studies]
+    wanted = {*studies, *([CALMED.name] if CONDUCT in studies else [])}
+    chosen = [name for name in NAMES if name in wanted]
     with tempfile.TemporaryDirectory(prefix="wardround-conform-", dir=memory_folder()) as folder:
         exam = Examination(Grounds(Path(folder), tables()))
         for number, name in enumerate(chosen):

@@ -40,7 +40,7 @@ LAYERS: Final = Asked(name="layers", noise=CALM, rounds=4, hidden=(32,), outcome
 CRAFTED: Final = Asked(name="crafted", noise=CALM, rounds=2, outcome=SUBTYPE, clamp=1e36)
 SAMPLED: Final = Asked(name="sampling", noise=CALM, rate=RATE, rounds=24)
 EPOCHS: Final = Asked(name="epochs", noise=CALM, rate=RATE, rounds=40, steps=16, slowness=2.0**20)
-RARE: Final = Asked(name="rare", noise=CALM, rate=2.0**-8, rounds=24)
+RARE: Final = Asked(name="rare", noise=CALM, rate=2.0**-8, rounds=48)
 OFFERED: Final = Asked(name="declined", noise=CALM, rounds=2)
 
 
