@@ -191,6 +191,15 @@ def test_intervals_hold_their_truth_in_93_of_100(epsilon: float) -> None:
     check(survival_coverage(2000, epsilon), 0.93)
 
 
+def test_drawing_the_patients_again_is_never_surer_than_keeping_them() -> None:
+    rng, spread = np.random.default_rng(SEEDED), 3.0
+    for seed in range(8):
+        table = noised(binary_table(forecasts(HELD_OUT, seed), bins=SCORES), spread, rng)
+        found = evaluate_forecasts(table, SCORES, (), rng=rng, replicates=40)[""]
+        for each in found.values():
+            assert each.withheld or not each.total[1] < each.private[1]  # some have no total: NaN
+
+
 def test_too_few_patients_for_the_noise_are_withheld_and_look_like_nothing_else() -> None:
     rng = np.random.default_rng(1)
     table = noised(binary_table(forecasts(40), bins=SCORES), 3.0, rng)
