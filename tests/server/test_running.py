@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,4 +117,6 @@ def test_a_start_ends_with_the_process_that_its_environment_names(made: Consorti
         started = int(parent.stdout.readline())
         until(lambda: is_running(made.server))
         parent.kill()
+        killed = time.monotonic()
     until(lambda: not alive(started))
+    assert time.monotonic() - killed < 30  # without a SuperLink it ends by itself, after a minute
