@@ -9,7 +9,7 @@ change; half the mean of that is the input's Shapley effect. Shares add up to 1.
 It explains the model, not nature: an input may matter to patients and not to the model, and the reverse.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wardround.common.learning.parameters import parameters_digest
-from wardround.common.learning.predictions import scores
+from wardround.common.learning.predictions import scorer
 from wardround.common.learning.reference import ASSUMPTIONS, ReferenceFeature, reference_features
 from wardround.common.learning.released import ReleasedModel
 from wardround.common.study.outcomes import BinaryOutcome, ClassOutcome, ContinuousOutcome, SurvivalOutcome
@@ -119,14 +119,16 @@ def _modalities(rows: list[FeatureShare]) -> Iterator[ModalityShare]:
         yield ModalityShare(modality=name, features=len(own), share=sum(own))
 
 
-def _score(model: ReleasedModel, columns: Numbers) -> Numbers:
-    return scores(model.protocol, model.parameters, model.path.combined(columns.astype(np.float32)))
+def _scorer(model: ReleasedModel) -> Callable[[Numbers], Numbers]:
+    """What the model gives for columns of the feature path."""
+    scored = scorer(model.protocol, model.parameters, model.path.width)
+    return lambda columns: scored(model.path.combined(columns.astype(np.float32)))
 
 
 def _exact(model: ReleasedModel, features: tuple[ReferenceFeature, ...]) -> tuple[Numbers, Numbers, Numbers]:
     """Effects, errors and slopes of a model that adds up its columns."""
     unit = np.concatenate([np.zeros((1, len(model.path.columns))), np.eye(len(model.path.columns))])
-    found = _score(model, unit)
+    found = _scorer(model)(unit)
     weights = found[1:] - found[0]
     effects, slopes = [], []
     for feature in features:
@@ -145,14 +147,15 @@ def _walked(
     rng = np.random.Generator(np.random.PCG64(seed))
     found = np.zeros((walks, len(features)))
     slopes = np.zeros(len(features))
+    score = _scorer(model)
     for walk in range(walks):
         start, end = (_patients(model, features, rng) for _ in range(2))
-        at, before = start.copy(), _score(model, start)
-        whole = _score(model, end) - before
+        at, before = start.copy(), score(start)
+        whole = score(end) - before
         for place in rng.permutation(len(features)):
             columns = features[place].columns
             at[:, columns] = end[:, columns]
-            after = _score(model, at)
+            after = score(at)
             found[walk, place] = 0.5 * np.mean(((after - before) * whole).sum(axis=1))
             moved = end[:, columns[0]] - start[:, columns[0]]
             slopes[place] += float(np.sum(moved * (after - before)[:, 0]))

@@ -1,5 +1,7 @@
 """What a model says about patients, in the outcome's own terms. A patient's rows are averaged."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -61,10 +63,22 @@ def scores(
         Shape (rows, outputs). Binary: the log odds of `positive`. Class: log odds, centred over the classes.
         Continuous: in public standard deviations. Survival: the risk score, higher = worse.
     """
-    found = _outputs(scoring_module(protocol, parameters, inputs.shape[1]), inputs)
-    if isinstance(protocol.outcome, ClassOutcome):
-        found -= found.mean(axis=1, keepdims=True)
-    return found
+    return scorer(protocol, parameters, inputs.shape[1])(inputs)
+
+
+def scorer(
+    protocol: StudyProtocol, parameters: Parameters, n_inputs: int
+) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+    """`scores` of one model for many inputs: it is built once."""
+    module = scoring_module(protocol, parameters, n_inputs)
+
+    def scored(inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        found = _outputs(module, inputs)
+        if isinstance(protocol.outcome, ClassOutcome):
+            found -= found.mean(axis=1, keepdims=True)
+        return found
+
+    return scored
 
 
 def survival_of(
