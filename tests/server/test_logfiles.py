@@ -1,10 +1,10 @@
 """What the log service shows of files that are being written, torn or changed, and how much one client may use."""
 
-import time
-from collections.abc import Iterator
+import contextlib
 from pathlib import Path
 
 import pytest
+from tests.flowerline import until
 from tests.logs import STUDY, Service, Witness, Writer, hub, running, writer
 
 from wardround.common.audit.logclient import LaterError, LogClient, ShorterError
@@ -165,32 +165,25 @@ def test_a_client_follows_only_so_many_streams_at_a_time(
             next(one.follow(STUDY, 0))
         assert isinstance(next(other.follow(STUDY, 0)), Page)
         streams[0].close()
-        assert isinstance(next(again(one)), Page)
+        assert isinstance(first_of(one), Page)
 
 
-def again(client: LogClient) -> Iterator[object]:
-    """A stream, once the service noticed that another one ended."""
-    for _ in patiently():
-        stream = client.follow(STUDY, 0)
-        try:
-            first = next(stream)
-        except LaterError:
-            continue
-        yield first
-        return
+def first_of(client: LogClient) -> object:
+    """What a stream begins with, once the service noticed that another one ended."""
+    found: list[object] = []
 
+    def begun() -> bool:
+        with contextlib.suppress(LaterError):
+            found.append(next(client.follow(STUDY, 0)))
+        return bool(found)
 
-def patiently() -> Iterator[None]:
-    """Again and again for a minute: a busy machine takes a while."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(0.02)
+    until(begun)
+    return found[0]
 
 
 def until_size(service: Service, study: str, size: int) -> None:
-    for _ in patiently():
+    def there() -> bool:
         service.look_now()
-        if service.calls.sizes().get(study) == size:
-            return
-    raise AssertionError(f"{study} never had {size} lines: {service.calls.sizes()}")
+        return service.calls.sizes().get(study) == size
+
+    until(there)

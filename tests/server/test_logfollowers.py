@@ -4,13 +4,13 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.flowerline import free_port
+from tests.flowerline import free_port, until
 from tests.logs import STUDY, Service, Witness, Writer, hub, running, writer
 
 from wardround.common.audit import logwire
@@ -96,14 +96,6 @@ def server(tmp_path: Path) -> ServerFile:
     return hub(tmp_path / "hub")
 
 
-def soon(condition: Callable[[], bool]) -> None:
-    """Wait until something is so; a busy machine takes a while."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @contextmanager
 def stalled(service: Service, witness: Witness) -> Iterator[None]:
     """A client that asks for everything and reads one message; 64 KiB are buffered for it."""
@@ -173,7 +165,7 @@ def test_a_hundred_followers_get_every_line_beside_one_that_stopped_a_cut_line_a
         ended.set()
         noisy.join(20)
         cable.close()
-        soon(lambda: service.calls.clients.streams == 0)
+        until(lambda: service.calls.clients.streams == 0)
     assert f"{still.name} did not read and was dropped" in service.said
     assert [one.problem for one in followers if one.problem] == []
     assert len(followers) == FOLLOWERS
